@@ -1,0 +1,72 @@
+//! Listeners, workers, connections: from a socket to a request and back.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where to listen and within which bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// TLS listeners.
+    pub https: Vec<SocketAddr>,
+    /// Clear-text listeners that redirect to https.
+    pub http: Vec<SocketAddr>,
+    /// Worker threads; at least one.
+    pub workers: usize,
+    /// Open client connections of all workers together.
+    pub max_connections: usize,
+    /// How long open requests and tunnels may take on stop.
+    pub drain: Duration,
+    /// Bounds for one connection.
+    pub limits: Limits,
+    /// Certificates and protocol versions.
+    pub tls: TlsConfig,
+}
+
+/// Bounds for one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// For a request head, from its first byte.
+    pub request_head: Duration,
+    /// Between two requests.
+    pub keep_alive: Duration,
+    /// For the next piece of a body, in either direction.
+    pub body_stall: Duration,
+    /// Bytes of a request head.
+    pub header_bytes: usize,
+    /// Header lines of a request.
+    pub header_count: usize,
+    /// Bytes of a request body; none = no limit.
+    pub body_bytes: Option<u64>,
+    /// Requests under way at once on one HTTP/2 connection.
+    pub streams: u32,
+}
+
+/// Certificates and protocol versions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The oldest version spoken; a change needs a restart.
+    pub min_version: TlsVersion,
+    /// At least one; the first serves clients that name no known host.
+    pub certificates: Vec<CertificateFiles>,
+}
+
+/// Versions of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    Tls12,
+    /// RFC 8446.
+    Tls13,
+}
+
+/// A certificate chain and its private key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CertificateFiles {
+    /// The chain, own certificate first.
+    pub cert: PathBuf,
+    /// The private key; readable by its owner only.
+    pub key: PathBuf,
+}

@@ -1,0 +1,1 @@
+//! Connections to database engines; knows nothing of sessions or users.
