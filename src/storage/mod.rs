@@ -1,1 +1,3 @@
 //! Connections to database engines; knows nothing of sessions or users.
+
+pub mod sqlite;
