@@ -1,7 +1,29 @@
 //! The heart: who is signed in, for how long, and how a browser shows it.
+//!
+//! [`engine::Engine`] is what other rooms use. A browser holds a random [`token::Token`] in a signed
+//! cookie; the store holds only what is derived from it, sealed. What proves an identity is left to
+//! the login room, what it may do to the gateway. Invariants: a request that presents a live session
+//! does no I/O; a session that was ended never comes back; absent is not broken.
 
 use std::path::PathBuf;
-use std::time::Duration;
+
+pub mod cookie;
+pub mod engine;
+pub mod keyring;
+pub mod lifetime;
+pub mod record;
+pub mod store;
+pub mod token;
+
+mod cache;
+
+pub use cookie::{Config as CookieConfig, SameSite};
+pub use engine::{EndReason, Engine, Login, Opened, Presented, Resumed, StartError};
+pub use keyring::{KeyId, KeyRing, KeyRingError, KeyRole, Purpose};
+pub use lifetime::{Ended, Lifetimes, Remember};
+pub use record::Session;
+pub use store::StoreError;
+pub use token::{SessionId, Token};
 
 /// Where sessions are kept and under which rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,33 +50,4 @@ pub struct Policy {
     pub lifetimes: Lifetimes,
     /// How the cookie looks.
     pub cookie: CookieConfig,
-}
-
-/// How long a session lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lifetimes {
-    /// Without any request.
-    pub idle: Duration,
-    /// Since login, whatever happens.
-    pub absolute: Duration,
-    /// Since login, for a session that the user asked to be remembered; zero when not offered.
-    pub remember: Duration,
-}
-
-/// How the session cookie looks (RFC 6265bis).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CookieConfig {
-    /// Its name; begins with `__Host-`.
-    pub name: String,
-    /// When a browser sends it from other sites.
-    pub same_site: SameSite,
-}
-
-/// The `SameSite` attribute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SameSite {
-    /// Sent when a link leads here.
-    Lax,
-    /// Sent only from our own pages.
-    Strict,
 }

@@ -1,0 +1,249 @@
+//! The first level: live sessions in memory, so that a request does no I/O.
+//!
+//! How a session is loaded is left to the engine. Invariant: a session that was buried
+//! ([`Cache::bury`]) is not in the cache and cannot get in, not even by a load that began earlier: burying moves the
+//! generation of its shard, and only a load that saw the present generation is admitted.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::identity::UserId;
+
+use super::lifetime::Ended;
+use super::record::Session;
+use super::token::SessionId;
+
+pub(super) struct Cache {
+    live: quick_cache::sync::Cache<SessionId, Arc<Session>>,
+    shards: [Mutex<Shard>; SHARDS],
+}
+
+impl Cache {
+    pub(super) fn new() -> Self {
+        Self::with_capacity(CAPACITY)
+    }
+
+    pub(super) fn with_capacity(capacity: usize) -> Self {
+        let shards = std::array::from_fn(|_| Mutex::default());
+        Self { live: quick_cache::sync::Cache::new(capacity), shards }
+    }
+
+    /// The hot path: no lock but a read lock for the length of a look-up, no allocation.
+    pub(super) fn get(&self, id: SessionId) -> Option<Arc<Session>> {
+        self.live.get(&id)
+    }
+
+    /// Sessions in memory.
+    pub(super) fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// To be taken before the store is asked: a ticket to admit what it answers.
+    pub(super) fn look(&self, id: SessionId) -> Look {
+        let shard = self.shard(id);
+        match shard.buried.get(&id) {
+            Some(&why) => Look::Buried(why),
+            None => Look::Unknown(Ticket { generation: shard.generation }),
+        }
+    }
+
+    /// Takes in a session that was loaded or opened since `ticket` was taken.
+    pub(super) fn admit(&self, ticket: Ticket, session: &Arc<Session>) -> Admission {
+        let id = session.id();
+        let shard = self.shard(id);
+        if let Some(&why) = shard.buried.get(&id) {
+            return Admission::Buried(why);
+        }
+        if shard.generation != ticket.generation {
+            return Admission::Stale;
+        }
+        // Two loads of one session share the first one's value.
+        if let Some(first) = self.live.peek(&id) {
+            return Admission::Admitted(first);
+        }
+        self.live.insert(id, Arc::clone(session));
+        Admission::Admitted(Arc::clone(session))
+    }
+
+    /// Ends a session here, until the store has forgotten it too. The first reason stays.
+    pub(super) fn bury(&self, id: SessionId, why: Buried) -> Burial {
+        let mut shard = self.shard(id);
+        shard.generation = shard.generation.wrapping_add(1);
+        let removed = self.live.remove(&id).is_some();
+        if shard.buried.contains_key(&id) {
+            return Burial::Again;
+        }
+        shard.buried.insert(id, why);
+        if removed { Burial::OfLive } else { Burial::OfUnknown }
+    }
+
+    /// The store has forgotten the session. Loads that read it earlier are stale from now on.
+    pub(super) fn forget(&self, id: SessionId) {
+        let mut shard = self.shard(id);
+        shard.generation = shard.generation.wrapping_add(1);
+        shard.buried.remove(&id);
+    }
+
+    /// [`Self::forget`] for several.
+    pub(super) fn forget_all(&self, ids: &[SessionId]) {
+        for id in ids {
+            self.forget(*id);
+        }
+    }
+
+    /// The sessions that the store must still forget.
+    pub(super) fn buried(&self) -> Vec<SessionId> {
+        self.shards.iter().flat_map(|shard| lock(shard).buried.keys().copied().collect::<Vec<_>>()).collect()
+    }
+
+    pub(super) fn of_user(&self, user: &UserId) -> Vec<SessionId> {
+        self.live.iter().filter(|(_, session)| session.identity().user == *user).map(|(id, _)| id).collect()
+    }
+
+    /// No await may happen while the guard lives; none does, this file has no async code.
+    #[expect(clippy::indexing_slicing, reason = "a remainder by `SHARDS` is a valid index")]
+    fn shard(&self, id: SessionId) -> MutexGuard<'_, Shard> {
+        let [first, ..] = id.as_bytes();
+        lock(&self.shards[usize::from(*first) % SHARDS])
+    }
+}
+
+/// Why a session is buried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Buried {
+    Ended,
+    Expired(Ended),
+}
+
+/// What is known of a session that is not live here.
+#[derive(Debug)]
+pub(super) enum Look {
+    Buried(Buried),
+    Unknown(Ticket),
+}
+
+/// The right to admit a session, as long as nothing in its shard was buried since.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticket {
+    generation: u64,
+}
+
+/// What became of a session that was loaded.
+#[derive(Debug)]
+pub(super) enum Admission {
+    Admitted(Arc<Session>),
+    Buried(Buried),
+    /// Something of its shard was buried meanwhile: what was loaded may be out of date.
+    Stale,
+}
+
+/// What was buried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Burial {
+    OfLive,
+    OfUnknown,
+    Again,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    generation: u64,
+    buried: HashMap<SessionId, Buried>,
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many sessions are kept in memory: about 100 MiB at most.
+const CAPACITY: usize = 100_000;
+const SHARDS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::identity::{AuthMethod, Identity};
+    use crate::session::keyring::KeyId;
+    use crate::session::lifetime::Remember;
+    use crate::session::record::Start;
+    use crate::session::token::Token;
+
+    fn session(id: SessionId) -> Arc<Session> {
+        let user = UserId::try_from("alice").unwrap();
+        let start = Start {
+            identity: Identity { user, groups: Vec::new(), name: None, email: None },
+            method: AuthMethod::Password,
+            remember: Remember::No,
+            user_agent: "",
+            address: IpAddr::from([192, 0, 2, 1]),
+            now: Timestamp::default(),
+        };
+        Arc::new(Session::new(id, KeyId::from_bytes([0; 4]), start))
+    }
+
+    fn ticket(cache: &Cache, id: SessionId) -> Ticket {
+        match cache.look(id) {
+            Look::Unknown(ticket) => ticket,
+            Look::Buried(why) => panic!("{why:?}"),
+        }
+    }
+
+    #[test]
+    fn a_ticket_from_before_a_burial_admits_nothing() {
+        let (cache, id) = (Cache::new(), Token::generate().session());
+        let old = ticket(&cache, id);
+        assert_eq!(cache.bury(id, Buried::Ended), Burial::OfUnknown);
+        assert!(matches!(cache.admit(old, &session(id)), Admission::Buried(Buried::Ended)));
+        cache.forget(id);
+        assert!(matches!(cache.admit(old, &session(id)), Admission::Stale));
+        assert!(matches!(cache.admit(ticket(&cache, id), &session(id)), Admission::Admitted(_)));
+    }
+
+    #[test]
+    fn the_first_reason_of_a_burial_stays() {
+        let (cache, id) = (Cache::new(), Token::generate().session());
+        cache.admit(ticket(&cache, id), &session(id));
+        assert_eq!(cache.bury(id, Buried::Expired(Ended::Idle)), Burial::OfLive);
+        assert_eq!(cache.bury(id, Buried::Ended), Burial::Again);
+        assert!(matches!(cache.look(id), Look::Buried(Buried::Expired(Ended::Idle))));
+        assert_eq!(cache.buried(), [id]);
+    }
+
+    #[test]
+    fn two_loads_of_one_session_share_one_value() {
+        let (cache, id) = (Cache::new(), Token::generate().session());
+        let Admission::Admitted(first) = cache.admit(ticket(&cache, id), &session(id)) else { panic!() };
+        let Admission::Admitted(second) = cache.admit(ticket(&cache, id), &session(id)) else { panic!() };
+        assert!(Arc::ptr_eq(&first, &second));
+    }
+
+    #[test]
+    fn more_sessions_than_fit_are_evicted_and_not_kept() {
+        let cache = Cache::with_capacity(100);
+        for id in std::iter::repeat_with(|| Token::generate().session()).take(1_000) {
+            cache.admit(ticket(&cache, id), &session(id));
+        }
+        assert!(cache.of_user(&UserId::try_from("alice").unwrap()).len() <= 200);
+    }
+
+    #[test]
+    fn loads_that_race_with_an_end_never_leave_the_session_behind() {
+        for _ in 0..200 {
+            let (cache, id) = (Cache::with_capacity(1_000), Token::generate().session());
+            // Taken before the end, as by a load that is under way.
+            let before = ticket(&cache, id);
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| cache.admit(before, &session(id)));
+                }
+                scope.spawn(|| cache.bury(id, Buried::Ended)).join().unwrap();
+                assert!(cache.get(id).is_none());
+            });
+            cache.forget(id);
+            assert!(cache.get(id).is_none());
+        }
+    }
+}

@@ -1,0 +1,487 @@
+//! The engine with stores that wait, fail and lie.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::header::COOKIE;
+use tokio::sync::Notify;
+
+use super::*;
+use crate::clock::{ClockHand, Timestamp};
+use crate::session::lifetime::Lifetimes;
+use crate::session::store::{Answer, Due, Row, Touch};
+use crate::session::{CookieConfig, SameSite};
+use crate::telemetry::audit::Lines;
+
+/// A memory store that a test holds up, breaks, or makes answer with another row.
+#[derive(Clone)]
+struct Odd(Arc<OddParts>);
+
+struct OddParts {
+    inner: MemoryStore,
+    broken: AtomicBool,
+    held: AtomicBool,
+    arrived: Notify,
+    release: Notify,
+    lie: Mutex<Option<Row>>,
+}
+
+impl Odd {
+    fn new() -> Self {
+        Self(Arc::new(OddParts {
+            inner: MemoryStore::new(),
+            broken: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+            arrived: Notify::new(),
+            release: Notify::new(),
+            lie: Mutex::new(None),
+        }))
+    }
+
+    fn set_broken(&self, broken: bool) {
+        self.0.broken.store(broken, Ordering::SeqCst);
+    }
+
+    async fn row(&self, id: SessionId) -> Option<Row> {
+        self.0.inner.load(id).await.unwrap()
+    }
+
+    fn unless_broken<'a, T: Send + 'a>(&'a self, answer: Answer<'a, T>) -> Answer<'a, T> {
+        if self.0.broken.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(StoreError::Unavailable("broken on purpose".to_owned())) });
+        }
+        answer
+    }
+}
+
+impl SessionStore for Odd {
+    fn insert(&self, row: Row) -> Answer<'_, ()> {
+        self.unless_broken(Box::pin(async move { self.0.inner.insert(row).await }))
+    }
+
+    /// Reads first and waits then, so that what it answers may be out of date.
+    fn load(&self, id: SessionId) -> Answer<'_, Option<Row>> {
+        self.unless_broken(Box::pin(async move {
+            let row = self.0.inner.load(id).await;
+            if self.0.held.swap(false, Ordering::SeqCst) {
+                self.0.arrived.notify_one();
+                self.0.release.notified().await;
+            }
+            match self.0.lie.lock().unwrap().clone() {
+                Some(lie) => Ok(Some(lie)),
+                None => row,
+            }
+        }))
+    }
+
+    fn touch(&self, touches: Vec<Touch>) -> Answer<'_, ()> {
+        self.unless_broken(Box::pin(async move { self.0.inner.touch(touches).await }))
+    }
+
+    fn remove(&self, ids: Vec<SessionId>) -> Answer<'_, usize> {
+        self.unless_broken(Box::pin(async move { self.0.inner.remove(ids).await }))
+    }
+
+    fn of_user(&self, user: UserId) -> Answer<'_, Vec<SessionId>> {
+        self.unless_broken(Box::pin(async move { self.0.inner.of_user(user).await }))
+    }
+
+    fn remove_user(&self, user: UserId) -> Answer<'_, Vec<SessionId>> {
+        self.unless_broken(Box::pin(async move { self.0.inner.remove_user(user).await }))
+    }
+
+    fn users(&self, now: Timestamp) -> Answer<'_, Vec<UserId>> {
+        self.0.inner.users(now)
+    }
+
+    fn key_use(&self, now: Timestamp) -> Answer<'_, Vec<(KeyId, u64)>> {
+        self.0.inner.key_use(now)
+    }
+
+    fn expired(&self, until: Timestamp, limit: usize) -> Answer<'_, Vec<Due>> {
+        self.0.inner.expired(until, limit)
+    }
+
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.0.inner.close()
+    }
+}
+
+/// An engine with everything that a test may turn.
+struct Bench {
+    engine: Engine,
+    store: Odd,
+    hand: ClockHand,
+    lines: Lines,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (clock, hand) = Clock::movable();
+        let (audit, lines) = Audit::to_memory();
+        let ring = Arc::new(KeyRing::generate(clock.now()));
+        let store = Odd::new();
+        let engine = Engine::with_store(Box::new(store.clone()), policy(), ring, clock, audit);
+        Self { engine, store, hand, lines }
+    }
+
+    async fn login(&self, user: &str) -> (Token, Arc<Session>) {
+        self.login_for(user, Remember::No).await
+    }
+
+    async fn login_for(&self, user: &str, remember: Remember) -> (Token, Arc<Session>) {
+        let opened = self.engine.open(login(user, remember)).await.unwrap();
+        let cookie = opened.cookie.to_str().unwrap().split(';').next().unwrap().to_owned();
+        (self.token(&cookie), opened.session)
+    }
+
+    fn token(&self, cookie: &str) -> Token {
+        let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_str(cookie).unwrap())]);
+        match self.engine.present(&headers) {
+            Found::Valid(token, _) => token,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The same store and keys seen by a process that has just started.
+    fn restarted(&self) -> Engine {
+        let shared = &self.engine.shared;
+        let (clock, audit) = (shared.clock.clone(), shared.audit.clone());
+        Engine::with_store(Box::new(self.store.clone()), policy(), self.engine.ring(), clock, audit)
+    }
+
+    async fn state(&self, token: &Token) -> &'static str {
+        state(&self.engine, token).await
+    }
+}
+
+fn login(user: &str, remember: Remember) -> Login<'_> {
+    Login {
+        identity: Identity {
+            user: UserId::try_from(user).unwrap(),
+            groups: Vec::new(),
+            name: None,
+            email: None,
+        },
+        method: AuthMethod::Password,
+        remember,
+        user_agent: "test",
+        address: IpAddr::from([192, 0, 2, 1]),
+    }
+}
+
+fn policy() -> Policy {
+    Policy {
+        lifetimes: Lifetimes { idle: minutes(30), absolute: minutes(720), remember: minutes(43_200) },
+        cookie: CookieConfig { name: "__Host-vestibule".to_owned(), same_site: SameSite::Lax },
+    }
+}
+
+const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(count * 60)
+}
+
+async fn state(engine: &Engine, token: &Token) -> &'static str {
+    match engine.resume(token).await {
+        Ok(Resumed::Live(_)) => "live",
+        Ok(Resumed::Expired(Ended::Idle)) => "idle",
+        Ok(Resumed::Expired(Ended::Absolute)) => "absolute",
+        Ok(Resumed::Gone) => "gone",
+        Err(_) => "error",
+    }
+}
+
+#[tokio::test]
+async fn a_login_is_a_session_here_and_after_a_restart() {
+    let bench = Bench::new();
+    let (token, session) = bench.login("alice").await;
+    assert_eq!(bench.state(&token).await, "live");
+    let Ok(Resumed::Live(again)) = bench.restarted().resume(&token).await else { panic!("gone") };
+    assert_eq!(again.identity(), session.identity());
+    assert_eq!(bench.lines.count(EventKind::SessionCreated), 1);
+}
+
+#[tokio::test]
+async fn resuming_a_session_in_memory_is_ready_at_once_and_asks_no_store() {
+    let bench = Bench::new();
+    let (token, _) = bench.login("alice").await;
+    bench.store.set_broken(true);
+    let mut resuming = Box::pin(bench.engine.resume(&token));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(resuming.as_mut().poll(&mut context).is_ready());
+}
+
+#[tokio::test]
+async fn a_token_that_was_never_issued_is_not_adopted() {
+    let bench = Bench::new();
+    let made_up = Token::generate();
+    assert_eq!(bench.state(&made_up).await, "gone");
+    let (token, _) = bench.login("alice").await;
+    assert_ne!(token.session(), made_up.session());
+    assert_eq!(bench.state(&made_up).await, "gone");
+    assert_eq!(bench.lines.count(EventKind::UseAfterEnd), 2);
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_answer_logs_nobody_out_and_lets_nobody_in() {
+    let bench = Bench::new();
+    let (token, _) = bench.login("alice").await;
+    let restarted = bench.restarted();
+    bench.store.set_broken(true);
+    assert_eq!(state(&restarted, &token).await, "error");
+    assert_eq!(state(&restarted, &Token::generate()).await, "error");
+    assert!(bench.engine.open(login("bob", Remember::No)).await.is_err());
+    bench.store.set_broken(false);
+    assert_eq!(state(&restarted, &token).await, "live");
+}
+
+#[tokio::test]
+async fn a_logout_while_the_store_is_read_is_not_undone_by_that_read() {
+    let bench = Bench::new();
+    let (token, _) = bench.login("alice").await;
+    let engine = bench.restarted();
+    bench.store.0.held.store(true, Ordering::SeqCst);
+    let reader = {
+        let (engine, token) = (engine.clone(), token.clone());
+        tokio::spawn(async move { state(&engine, &token).await })
+    };
+    bench.store.0.arrived.notified().await;
+    assert_eq!(engine.end_by_id(token.session(), EndReason::Revoked).await, Ok(1));
+    bench.store.0.release.notify_one();
+    assert_eq!(reader.await.unwrap(), "gone", "the read that was under way");
+    assert_eq!(state(&engine, &token).await, "gone", "and every later one");
+    assert_eq!(bench.lines.count(EventKind::SessionRevoked), 1);
+}
+
+#[tokio::test]
+async fn an_end_of_a_user_while_the_store_is_read_is_not_undone_either() {
+    let bench = Bench::new();
+    let (token, session) = bench.login("alice").await;
+    let engine = bench.restarted();
+    bench.store.0.held.store(true, Ordering::SeqCst);
+    let reader = {
+        let (engine, token) = (engine.clone(), token.clone());
+        tokio::spawn(async move { state(&engine, &token).await })
+    };
+    bench.store.0.arrived.notified().await;
+    assert_eq!(engine.end_user(&session.identity().user, EndReason::AccountDisabled).await, Ok(1));
+    bench.store.0.release.notify_one();
+    assert_eq!(reader.await.unwrap(), "gone");
+    assert_eq!(state(&engine, &token).await, "gone");
+}
+
+#[tokio::test]
+async fn a_logout_that_the_store_did_not_take_holds_here_and_is_tried_again() {
+    let bench = Bench::new();
+    let (token, session) = bench.login("alice").await;
+    bench.store.set_broken(true);
+    assert!(bench.engine.end(&session, EndReason::Logout).await.is_err());
+    assert_eq!(bench.state(&token).await, "gone");
+    bench.store.set_broken(false);
+    assert!(bench.store.row(token.session()).await.is_some());
+    assert_eq!(bench.state(&token).await, "gone", "the row is still there");
+    bench.engine.shared.flush().await.unwrap();
+    assert!(bench.store.row(token.session()).await.is_none());
+    assert!(bench.engine.shared.cache.buried().is_empty());
+    assert_eq!(bench.lines.count(EventKind::SessionEnded), 1);
+}
+
+#[tokio::test]
+async fn ending_twice_is_no_error_and_one_line() {
+    let bench = Bench::new();
+    let (token, session) = bench.login("alice").await;
+    bench.engine.end(&session, EndReason::Logout).await.unwrap();
+    bench.engine.end(&session, EndReason::Logout).await.unwrap();
+    assert_eq!(bench.engine.end_by_id(token.session(), EndReason::Revoked).await, Ok(0));
+    assert_eq!(bench.lines.count(EventKind::SessionEnded), 1);
+    assert_eq!(bench.lines.count(EventKind::SessionRevoked), 0);
+}
+
+#[tokio::test]
+async fn ending_a_user_ends_all_their_sessions_and_nobody_elses() {
+    let bench = Bench::new();
+    let (one, session) = bench.login("alice").await;
+    let (two, _) = bench.login("alice").await;
+    let (other, _) = bench.login("bob").await;
+    let ended = bench.engine.end_user(&session.identity().user, EndReason::AccountDisabled).await;
+    assert_eq!(ended, Ok(2));
+    assert_eq!([bench.state(&one).await, bench.state(&two).await], ["gone", "gone"]);
+    assert_eq!(bench.state(&other).await, "live");
+    assert_eq!(bench.lines.count(EventKind::SessionRevoked), 2);
+    let users: Vec<_> = bench.engine.users().await.unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(users, ["bob"]);
+}
+
+#[tokio::test]
+async fn limits_hold_for_sessions_in_memory_and_are_noted_once() {
+    let bench = Bench::new();
+    let (token, _) = bench.login("alice").await;
+    for _ in 0..24 {
+        bench.hand.advance(minutes(29));
+        assert_eq!(bench.state(&token).await, "live");
+    }
+    bench.hand.advance(minutes(24));
+    assert_eq!(bench.state(&token).await, "absolute");
+    assert_eq!(bench.state(&token).await, "absolute", "a page asks several times");
+    bench.engine.shared.flush().await.unwrap();
+    assert!(bench.store.row(token.session()).await.is_none());
+    assert_eq!(bench.state(&token).await, "gone");
+    assert_eq!(bench.lines.count(EventKind::SessionExpired), 1);
+}
+
+#[tokio::test]
+async fn a_peek_does_not_keep_a_session_alive() {
+    let bench = Bench::new();
+    let (token, _) = bench.login("alice").await;
+    for _ in 0..2 {
+        bench.hand.advance(Duration::from_millis(15 * 60_000 - 1));
+        assert!(matches!(bench.engine.peek(&token).await, Ok(Resumed::Live(_))));
+    }
+    bench.hand.advance(minutes(1));
+    assert_eq!(bench.state(&token).await, "idle");
+}
+
+#[tokio::test]
+async fn a_reloaded_policy_and_ring_bite_at_the_next_request() {
+    let bench = Bench::new();
+    let (token, _) = bench.login("alice").await;
+    let (other, _) = bench.login("bob").await;
+    let mut strict = policy();
+    strict.lifetimes.idle = minutes(5);
+    let ring = bench.engine.ring();
+    bench.hand.advance(minutes(4));
+    assert_eq!(bench.state(&other).await, "live");
+    bench.hand.advance(minutes(2));
+    bench.engine.reload(strict.clone(), Arc::clone(&ring));
+    assert_eq!(bench.state(&token).await, "idle");
+    assert_eq!(bench.state(&other).await, "live");
+    let now = bench.engine.shared.clock.now();
+    let retired = ring.rotate(now).retire(ring.signer().id()).unwrap();
+    bench.engine.reload(strict, Arc::new(retired));
+    assert_eq!(bench.state(&other).await, "gone", "on a connection that is open, too");
+}
+
+#[tokio::test]
+async fn activity_reaches_the_store_in_a_batch_and_survives_its_failure() {
+    let bench = Bench::new();
+    let (token, session) = bench.login("alice").await;
+    bench.hand.advance(minutes(10));
+    for _ in 0..3 {
+        assert_eq!(bench.state(&token).await, "live");
+    }
+    bench.store.set_broken(true);
+    assert!(bench.engine.shared.flush().await.is_err());
+    bench.store.set_broken(false);
+    assert_eq!(bench.engine.shared.touched.lock().unwrap().len(), 1);
+    bench.engine.shared.flush().await.unwrap();
+    let row = bench.store.row(session.id()).await.unwrap();
+    assert_eq!(row.last_seen, session.last_seen());
+    assert_eq!(row.expires_at, session.last_seen() + minutes(30));
+}
+
+#[tokio::test]
+async fn a_session_that_leaves_memory_before_the_flush_keeps_its_last_activity() {
+    let bench = Bench::new();
+    let (token, _) = bench.login("alice").await;
+    bench.hand.advance(minutes(20));
+    assert_eq!(bench.state(&token).await, "live");
+    bench.engine.stop().await; // another process takes over: the same as an eviction here
+    bench.hand.advance(minutes(20));
+    assert_eq!(state(&bench.restarted(), &token).await, "live");
+}
+
+#[tokio::test]
+async fn the_sweep_removes_what_expired_and_nothing_that_lives() {
+    let bench = Bench::new();
+    let (abandoned, _) = bench.login("alice").await;
+    let (used, _) = bench.login("bob").await;
+    let (remembered, _) = bench.login_for("carol", Remember::Yes).await;
+    bench.hand.advance(minutes(20));
+    assert_eq!(bench.state(&used).await, "live");
+    bench.hand.advance(minutes(20));
+    bench.engine.shared.sweep().await.unwrap();
+    assert!(bench.store.row(abandoned.session()).await.is_none());
+    assert_eq!(bench.lines.count(EventKind::SessionExpired), 1);
+    assert_eq!([bench.state(&used).await, bench.state(&remembered).await], ["live", "live"]);
+    assert_eq!(bench.state(&abandoned).await, "gone");
+}
+
+#[tokio::test]
+async fn the_sweep_goes_by_the_present_policy() {
+    let bench = Bench::new();
+    let (token, _) = bench.login("alice").await;
+    let mut patient = policy();
+    patient.lifetimes.idle = minutes(90);
+    bench.engine.reload(patient, bench.engine.ring());
+    bench.hand.advance(minutes(60));
+    bench.engine.shared.sweep().await.unwrap();
+    assert_eq!(bench.state(&token).await, "live");
+}
+
+#[tokio::test]
+async fn more_than_one_batch_is_swept_in_one_go() {
+    let bench = Bench::new();
+    for _ in 0..1_100 {
+        bench.login("alice").await;
+    }
+    bench.hand.advance(minutes(60));
+    bench.engine.shared.sweep().await.unwrap();
+    assert_eq!(bench.lines.count(EventKind::SessionExpired), 1_100);
+    let left = bench.store.0.inner.of_user(UserId::try_from("alice").unwrap()).await.unwrap();
+    assert_eq!(left, Vec::new());
+}
+
+#[tokio::test]
+async fn a_store_that_swaps_two_answers_turns_nobody_into_another() {
+    let bench = Bench::new();
+    let (token, _) = bench.login("alice").await;
+    let (_, bob) = bench.login("bob").await;
+    let engine = bench.restarted();
+    *bench.store.0.lie.lock().unwrap() = bench.store.row(bob.id()).await;
+    assert_eq!(state(&engine, &token).await, "gone");
+    assert_eq!(bench.lines.count(EventKind::RecordRefused), 1);
+    *bench.store.0.lie.lock().unwrap() = None;
+    assert_eq!(state(&engine, &token).await, "live", "a refused record is not deleted");
+}
+
+#[tokio::test]
+async fn only_a_remembered_session_outlives_its_browser() {
+    let bench = Bench::new();
+    let age = |remember| {
+        let engine = bench.engine.clone();
+        async move {
+            engine.open(login("alice", remember)).await.unwrap().cookie.to_str().unwrap().contains("Max-Age")
+        }
+    };
+    assert!(!age(Remember::No).await);
+    assert!(age(Remember::Yes).await);
+}
+
+#[tokio::test]
+async fn a_cookie_name_that_browsers_do_not_guard_stops_the_start() {
+    let mut config = Config { store: StoreKind::Memory, policy: policy() };
+    config.policy.cookie.name = "vestibule".to_owned();
+    let ring = Arc::new(KeyRing::generate(Timestamp::default()));
+    let refused = Engine::start(config, ring, Clock::system(), Audit::discard()).await.unwrap_err();
+    assert!(refused.to_string().contains("__Host-"), "{refused}");
+}
+
+#[tokio::test]
+async fn sessions_and_logouts_outlive_the_process_that_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config { store: StoreKind::Sqlite(folder.path().join("sessions.db")), policy: policy() };
+    let ring = Arc::new(KeyRing::generate(Clock::system().now()));
+    let start = || Engine::start(config.clone(), Arc::clone(&ring), Clock::system(), Audit::discard());
+    let first = start().await.unwrap();
+    let kept = first.open(login("alice", Remember::No)).await.unwrap().session;
+    let ended = first.open(login("bob", Remember::No)).await.unwrap().session;
+    first.end(&ended, EndReason::Logout).await.unwrap();
+    // No stop: the process died.
+    let second = start().await.unwrap();
+    assert!(second.shared.store.load(kept.id()).await.unwrap().is_some());
+    assert!(second.shared.store.load(ended.id()).await.unwrap().is_none());
+    assert_eq!(second.key_use().await.unwrap(), [(ring.signer().id(), 1)]);
+    second.stop().await;
+    first.stop().await;
+}

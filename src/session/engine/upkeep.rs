@@ -1,0 +1,194 @@
+//! What the engine does beside requests: stores activity in batches, makes the store forget what
+//! ended here, and sweeps out what expired.
+//!
+//! Invariant: nothing that the store did not take is forgotten; the next round brings it again.
+
+use std::mem;
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::clock::Timestamp;
+use crate::session::cache::{Burial, Buried};
+use crate::session::lifetime::{Ended, Times};
+use crate::session::record::{Listing, Session};
+use crate::session::store::{Due, StoreError, Touch};
+use crate::session::token::SessionId;
+use crate::telemetry::audit::EventKind;
+
+use super::Shared;
+
+/// Runs until the engine stops or is dropped.
+pub(super) async fn run(engine: Weak<Shared>, mut stop: watch::Receiver<()>) {
+    let mut ticks = interval(FLUSH_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut round = 0_u32;
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stop.changed() => return,
+        }
+        let Some(engine) = engine.upgrade() else { return };
+        round = round.wrapping_add(1);
+        // Failures are told to the log by the health of the store, and tried again.
+        let _tried_again = match round % SWEEP_ROUNDS {
+            0 => engine.sweep().await,
+            _ => engine.flush().await,
+        };
+    }
+}
+
+impl Shared {
+    pub(super) fn keep(&self, task: JoinHandle<()>) {
+        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+    }
+
+    /// Ends the task, lets the round that it is in finish, and does the last one.
+    pub(super) async fn finish_upkeep(&self) {
+        let _no_task_listens = self.stop.send(());
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            let _ended = task.await;
+        }
+        if let Err(error) = self.flush().await {
+            tracing::error!(%error, "last activity of sessions is not stored");
+        }
+    }
+
+    pub(super) fn list(&self, session: &Arc<Session>) {
+        self.touched().push(Arc::clone(session));
+    }
+
+    /// Stores what happened since the last round.
+    pub(super) async fn flush(&self) -> Result<(), StoreError> {
+        let touched = self.flush_touched().await;
+        let buried = self.flush_buried().await;
+        touched.and(buried)
+    }
+
+    /// Removes what expired and was not asked for since. The rows' own ends are those of the policy
+    /// under which they were written, so each is judged again by the present one.
+    pub(super) async fn sweep(&self) -> Result<(), StoreError> {
+        // Without the latest activity a session in use could look abandoned.
+        self.flush().await?;
+        let mut count = 0_usize;
+        for _ in 0..SWEEP_BATCHES {
+            let now = self.clock.now();
+            let due = self.health.watch(self.store.expired(now - SWEEP_GRACE, BATCH).await)?;
+            let last = due.len() < BATCH;
+            count = count.saturating_add(self.sweep_batch(&due, now).await?);
+            if last {
+                break;
+            }
+        }
+        if count > 0 {
+            tracing::info!(count, "expired sessions removed");
+        }
+        Ok(())
+    }
+
+    async fn flush_touched(&self) -> Result<(), StoreError> {
+        let touched = mem::take(&mut *self.touched());
+        // First off the list, then read: what is touched meanwhile is listed again.
+        for session in &touched {
+            session.unlist();
+        }
+        let mut rest = touched.as_slice();
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at(rest.len().min(BATCH));
+            let news = batch.iter().map(|session| self.news(session.id(), session.times())).collect();
+            if let Err(error) = self.health.watch(self.store.touch(news).await) {
+                self.list_again(rest);
+                return Err(error);
+            }
+            rest = after;
+        }
+        Ok(())
+    }
+
+    fn list_again(&self, sessions: &[Arc<Session>]) {
+        let needed = sessions.iter().filter(|session| session.list() == Listing::Needed);
+        self.touched().extend(needed.cloned());
+    }
+
+    async fn flush_buried(&self) -> Result<(), StoreError> {
+        for batch in self.cache.buried().chunks(BATCH) {
+            self.health.watch(self.store.remove(batch.to_vec()).await)?;
+            self.cache.forget_all(batch);
+        }
+        Ok(())
+    }
+
+    /// Removes those that are over, and gives the others their new end. Answers how many are over.
+    async fn sweep_batch(&self, due: &[Due], now: Timestamp) -> Result<usize, StoreError> {
+        let (mut over, mut alive) = (Vec::new(), Vec::new());
+        for one in due {
+            match self.verdict(one, now) {
+                Verdict::Alive(times) => alive.push(self.news(one.id, times)),
+                Verdict::Over(limit) => {
+                    self.sweep_one(one, limit);
+                    over.push(one.id);
+                }
+            }
+        }
+        if !alive.is_empty() {
+            self.health.watch(self.store.touch(alive).await)?;
+        }
+        let count = over.len();
+        self.health.watch(self.store.remove(over.clone()).await)?;
+        self.cache.forget_all(&over);
+        Ok(count)
+    }
+
+    fn verdict(&self, due: &Due, now: Timestamp) -> Verdict {
+        let settings = self.settings.load();
+        let opened = due.row.as_ref().and_then(|row| Session::open(row, &settings.ring).ok());
+        let Some(stored) = opened else { return Verdict::Over(None) };
+        let mut times = stored.times();
+        if let Some(live) = self.cache.get(due.id) {
+            times.last_seen = times.last_seen.max(live.last_seen());
+        }
+        match settings.policy.lifetimes.ended(times, now) {
+            Some(limit) => Verdict::Over(Some(limit)),
+            None => Verdict::Alive(times),
+        }
+    }
+
+    fn sweep_one(&self, due: &Due, limit: Option<Ended>) {
+        if self.cache.bury(due.id, Buried::Expired(limit.unwrap_or(Ended::Idle))) != Burial::Again {
+            let user = due.row.as_ref().map(|row| &row.user);
+            let detail = limit.map_or("record cannot be read", Ended::as_str);
+            self.note_id(EventKind::SessionExpired, due.id, user, detail);
+        }
+    }
+
+    fn news(&self, id: SessionId, times: Times) -> Touch {
+        let expires_at = self.settings.load().policy.lifetimes.ends_at(times);
+        Touch { id, last_seen: times.last_seen, expires_at }
+    }
+
+    fn touched(&self) -> MutexGuard<'_, Vec<Arc<Session>>> {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the present policy says of a session whose stored end has come.
+enum Verdict {
+    Alive(Times),
+    /// By which limit, if its record can be read.
+    Over(Option<Ended>),
+}
+
+/// How often activity is stored; a crash loses at most this much of it.
+const FLUSH_EVERY: Duration = Duration::from_secs(5);
+/// Every so many rounds the expired are swept: once a minute.
+const SWEEP_ROUNDS: u32 = 12;
+/// A session that expired is left for its browser to ask for a moment longer.
+const SWEEP_GRACE: Duration = Duration::from_secs(30);
+/// Rows in one write, so that a logout never waits long behind the upkeep.
+const BATCH: usize = 500;
+/// Batches in one sweep.
+const SWEEP_BATCHES: usize = 200;

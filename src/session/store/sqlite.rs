@@ -1,0 +1,276 @@
+//! Sessions in an SQLite file.
+//!
+//! How the file is opened and written is left to [`crate::storage::sqlite`]. Invariant: a value that
+//! is not what its column should hold makes its own row corrupt and no other.
+
+use std::path::Path;
+use std::pin::Pin;
+
+use rusqlite::{Connection, OptionalExtension as _, named_params};
+
+use crate::clock::Timestamp;
+use crate::identity::UserId;
+use crate::storage::sqlite::{Database, Fault, StorageError};
+
+use super::{Answer, Due, Row, SessionStore, StoreError, Touch};
+use crate::session::keyring::KeyId;
+use crate::session::token::SessionId;
+
+/// A store that survives restarts and power cuts.
+pub(crate) struct SqliteStore {
+    database: Database,
+}
+
+impl SqliteStore {
+    pub(crate) async fn open(path: &Path) -> Result<Self, StorageError> {
+        Ok(Self { database: Database::open(path, MIGRATIONS).await? })
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Answer<'_, T> {
+        Box::pin(async move { Ok(self.database.read(work).await?) })
+    }
+
+    fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Answer<'_, T> {
+        Box::pin(async move { Ok(self.database.write(work).await?) })
+    }
+}
+
+impl SessionStore for SqliteStore {
+    fn insert(&self, row: Row) -> Answer<'_, ()> {
+        self.write(move |connection| insert(connection, &row))
+    }
+
+    fn load(&self, id: SessionId) -> Answer<'_, Option<Row>> {
+        self.read(move |connection| {
+            let mut query = connection.prepare_cached(LOAD)?;
+            query.query_row([id.as_bytes()], read_row).optional()
+        })
+    }
+
+    fn touch(&self, touches: Vec<Touch>) -> Answer<'_, ()> {
+        self.write(move |connection| {
+            let mut update = connection.prepare_cached(TOUCH)?;
+            for touch in touches {
+                update.execute(named_params! {
+                    ":id": touch.id.as_bytes(),
+                    ":last_seen": touch.last_seen.as_millis(),
+                    ":expires_at": touch.expires_at.as_millis(),
+                })?;
+            }
+            Ok(())
+        })
+    }
+
+    fn remove(&self, ids: Vec<SessionId>) -> Answer<'_, usize> {
+        self.write(move |connection| {
+            let mut delete = connection.prepare_cached("DELETE FROM sessions WHERE id = ?1")?;
+            ids.iter()
+                .try_fold(0_usize, |count, id| Ok(count.saturating_add(delete.execute([id.as_bytes()])?)))
+        })
+    }
+
+    fn of_user(&self, user: UserId) -> Answer<'_, Vec<SessionId>> {
+        self.read(move |connection| {
+            let mut query = connection.prepare_cached("SELECT id FROM sessions WHERE user = ?1")?;
+            query.query_map([user.as_str()], read_id)?.collect()
+        })
+    }
+
+    fn remove_user(&self, user: UserId) -> Answer<'_, Vec<SessionId>> {
+        self.write(move |connection| {
+            let mut delete =
+                connection.prepare_cached("DELETE FROM sessions WHERE user = ?1 RETURNING id")?;
+            delete.query_map([user.as_str()], read_id)?.collect()
+        })
+    }
+
+    fn users(&self, now: Timestamp) -> Answer<'_, Vec<UserId>> {
+        self.read(move |connection| {
+            let mut query = connection.prepare_cached(USERS)?;
+            let names: Vec<String> =
+                query.query_map([now.as_millis()], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            // A name that is none belongs to a row that no cookie opens.
+            Ok(names.into_iter().filter_map(|name| UserId::try_from(name).ok()).collect())
+        })
+    }
+
+    fn key_use(&self, now: Timestamp) -> Answer<'_, Vec<(KeyId, u64)>> {
+        self.read(move |connection| {
+            let mut query = connection.prepare_cached(KEY_USE)?;
+            let uses = query.query_map([now.as_millis()], |row| {
+                Ok((KeyId::from_bytes(row.get(0)?), row.get::<_, i64>(1)?.unsigned_abs()))
+            })?;
+            uses.collect()
+        })
+    }
+
+    fn expired(&self, until: Timestamp, limit: usize) -> Answer<'_, Vec<Due>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.read(move |connection| {
+            let mut query = connection.prepare_cached(EXPIRED)?;
+            let due = query.query_map([until.as_millis(), limit], |row| {
+                Ok(Due { id: read_id(row)?, row: read_row(row).ok() })
+            })?;
+            due.collect()
+        })
+    }
+
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.database.close())
+    }
+}
+
+impl From<StorageError> for StoreError {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Failed { fault: Fault::Value, reason, .. } => Self::Corrupt(reason),
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+fn insert(connection: &Connection, row: &Row) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare_cached(INSERT)?;
+    insert.execute(named_params! {
+        ":id": row.id.as_bytes(),
+        ":user": row.user.as_str(),
+        ":key": row.key.as_bytes(),
+        ":created": row.created.as_millis(),
+        ":last_seen": row.last_seen.as_millis(),
+        ":expires_at": row.expires_at.as_millis(),
+        ":record": row.record,
+    })?;
+    Ok(())
+}
+
+fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    let user: String = row.get(1)?;
+    let user = UserId::try_from(user).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error))
+    })?;
+    Ok(Row {
+        id: read_id(row)?,
+        user,
+        key: KeyId::from_bytes(row.get(2)?),
+        created: Timestamp::from_millis(row.get(3)?),
+        last_seen: Timestamp::from_millis(row.get(4)?),
+        expires_at: Timestamp::from_millis(row.get(5)?),
+        record: row.get(6)?,
+    })
+}
+
+fn read_id(row: &rusqlite::Row<'_>) -> rusqlite::Result<SessionId> {
+    row.get(0).map(SessionId::from_bytes)
+}
+
+/// Version by version; what has shipped never changes. The lengths are checked so that a row of
+/// another program cannot get in by accident.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE sessions (
+        id         BLOB    NOT NULL PRIMARY KEY CHECK (length(id) = 32),
+        user       TEXT    NOT NULL,
+        key        BLOB    NOT NULL CHECK (length(key) = 4),
+        created    INTEGER NOT NULL,
+        last_seen  INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL,
+        record     BLOB    NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX sessions_by_user ON sessions (user);
+    CREATE INDEX sessions_by_end  ON sessions (expires_at, key, user);
+"];
+
+const INSERT: &str = "
+    INSERT INTO sessions (id, user, key, created, last_seen, expires_at, record)
+    VALUES (:id, :user, :key, :created, :last_seen, :expires_at, :record)";
+const LOAD: &str = "
+    SELECT id, user, key, created, last_seen, expires_at, record FROM sessions WHERE id = ?1";
+const TOUCH: &str = "
+    UPDATE sessions SET last_seen = :last_seen, expires_at = :expires_at
+    WHERE id = :id AND last_seen <= :last_seen";
+const USERS: &str = "SELECT DISTINCT user FROM sessions WHERE expires_at > ?1 ORDER BY user";
+const KEY_USE: &str = "SELECT key, count(*) FROM sessions WHERE expires_at > ?1 GROUP BY key";
+const EXPIRED: &str = "
+    SELECT id, user, key, created, last_seen, expires_at, record FROM sessions
+    WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::store::conformance;
+
+    async fn store(folder: &tempfile::TempDir) -> SqliteStore {
+        SqliteStore::open(&folder.path().join("sessions.db")).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn it_keeps_the_contract_of_a_store() {
+        let folders = std::sync::Mutex::new(Vec::new());
+        let open = || async {
+            let folder = tempfile::tempdir().unwrap();
+            let store = store(&folder).await;
+            folders.lock().unwrap().push(folder);
+            store
+        };
+        conformance::check(open).await;
+    }
+
+    #[tokio::test]
+    async fn rows_survive_a_reopening() {
+        let folder = tempfile::tempdir().unwrap();
+        let (kept, removed) = (conformance::row(1, "alice", 10), conformance::row(2, "bob", 10));
+        let first = store(&folder).await;
+        first.insert(kept.clone()).await.unwrap();
+        first.insert(removed.clone()).await.unwrap();
+        first.remove(vec![removed.id]).await.unwrap();
+        first.close().await;
+        let second = store(&folder).await;
+        assert_eq!(second.load(kept.id).await.unwrap(), Some(kept));
+        assert_eq!(second.load(removed.id).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_removal_that_was_answered_is_seen_by_another_process_without_a_close() {
+        let folder = tempfile::tempdir().unwrap();
+        let row = conformance::row(1, "alice", 10);
+        let first = store(&folder).await;
+        first.insert(row.clone()).await.unwrap();
+        first.remove(vec![row.id]).await.unwrap();
+        assert_eq!(store(&folder).await.load(row.id).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn junk_in_a_row_is_corrupt_and_harms_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        let (junk, good) = (conformance::row(1, "alice", 10), conformance::row(2, "bob", 10));
+        store.insert(junk.clone()).await.unwrap();
+        store.insert(good.clone()).await.unwrap();
+        let spoil = |connection: &Connection| {
+            connection.execute("UPDATE sessions SET user = 'a, b' WHERE user = 'alice'", [])
+        };
+        store.database.write(spoil).await.unwrap();
+        assert!(matches!(store.load(junk.id).await, Err(StoreError::Corrupt(_))));
+        assert_eq!(store.load(good.id).await.unwrap(), Some(good.clone()));
+        let users = store.users(Timestamp::default()).await.unwrap();
+        assert_eq!(users, std::slice::from_ref(&good.user));
+        let due = store.expired(Timestamp::from_millis(i64::MAX), 9).await.unwrap();
+        let (junk_due, good_due) = (Due { id: junk.id, row: None }, Due { id: good.id, row: Some(good) });
+        assert!(due.contains(&junk_due) && due.contains(&good_due));
+        assert_eq!(store.remove(vec![junk.id]).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_closed_store_is_unavailable_and_not_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        store.close().await;
+        let row = conformance::row(1, "alice", 10);
+        assert!(matches!(store.load(row.id).await, Err(StoreError::Unavailable(_))));
+    }
+}
