@@ -1,7 +1,29 @@
 //! What proves an identity: accounts, passwords, and the throttle before them.
+//!
+//! What follows from a proved identity is left to the session room. Invariant: an unknown name, a
+//! wrong password and a disabled account get one answer after the same work.
 
+use std::borrow::Cow;
+use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::identity::{AuthMethod, Identity, UserId};
+use crate::secret::Secret;
+use crate::telemetry::audit::{Audit, Event, EventKind};
+
+pub mod accounts;
+mod new_password;
+pub mod password;
+pub mod throttle;
+
+pub use new_password::{PASSWORD_MINIMUM, PasswordProblem, check_new_password};
+
+use accounts::{Account, Accounts, AccountsError, Credentials};
+use password::{Hasher, HashingConfig};
+use throttle::{Throttle, Wait};
 
 /// How people prove who they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,4 +50,425 @@ pub struct Rate {
     pub count: u32,
     /// In how long.
     pub period: Duration,
+}
+
+/// Checks who somebody is.
+#[derive(Debug)]
+pub struct Login {
+    accounts: Accounts,
+    hasher: Hasher,
+    throttle: Throttle,
+    clock: Clock,
+    audit: Audit,
+}
+
+impl Login {
+    /// Opens the accounts and starts the hashing threads.
+    pub async fn open(config: &Config, clock: Clock, audit: Audit) -> Result<Self, OpenError> {
+        let accounts = Accounts::open(&config.users).await?;
+        let hasher = Hasher::start(HashingConfig::default())?;
+        Ok(Self::new(accounts, hasher, config.throttle, clock, audit))
+    }
+
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(
+        accounts: Accounts,
+        hasher: Hasher,
+        throttle: ThrottleConfig,
+        clock: Clock,
+        audit: Audit,
+    ) -> Self {
+        Self { accounts, hasher, throttle: Throttle::new(throttle, clock.clone()), clock, audit }
+    }
+
+    /// Other limits from now on.
+    pub fn reload(&self, throttle: ThrottleConfig) {
+        self.throttle.reload(throttle);
+    }
+
+    /// Looks at one attempt to log in. An error means that the accounts cannot be read, which is
+    /// nobody's failure.
+    pub async fn attempt(&self, attempt: Attempt<'_>) -> Result<Outcome, AccountsError> {
+        let place = match self.throttle.reserve(attempt.user, attempt.address) {
+            Ok(place) => place,
+            Err(Wait(retry_after)) => {
+                self.record(EventKind::LoginThrottled, &attempt, None);
+                return Ok(Outcome::Throttled { retry_after });
+            }
+        };
+        match self.check(&attempt).await {
+            Ok(Verdict::Right(found)) => {
+                place.succeeded();
+                self.record(EventKind::LoginSuccess, &attempt, None);
+                let identity = found.account.identity();
+                self.follow_up(found, attempt.password);
+                Ok(Outcome::Proved(identity, AuthMethod::Password))
+            }
+            Ok(Verdict::Refused(reason)) => {
+                self.record(EventKind::LoginFailure, &attempt, Some(reason));
+                Ok(Outcome::Refused)
+            }
+            Ok(Verdict::Busy) => {
+                place.withdraw();
+                Ok(Outcome::Busy)
+            }
+            Err(error) => {
+                place.withdraw();
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether `user` still has an account that may log in.
+    pub async fn still_enabled(&self, user: &UserId) -> Result<bool, AccountsError> {
+        Ok(self.accounts.find(user).await?.is_some_and(|account| !account.disabled))
+    }
+
+    /// Whether the accounts can be read.
+    pub async fn reachable(&self) -> Result<(), AccountsError> {
+        self.accounts.credentials(None).await.map(drop)
+    }
+
+    /// Makes up a password that is allowed: 99 bit that can be read aloud.
+    pub fn generate_password() -> Result<Secret<String>, getrandom::Error> {
+        new_password::generate_password()
+    }
+
+    /// Closes the accounts.
+    pub async fn stop(&self) {
+        self.accounts.close().await;
+    }
+
+    // SECURITY: one read and one hash on every way through; the branches differ only after that.
+    async fn check(&self, attempt: &Attempt<'_>) -> Result<Verdict, AccountsError> {
+        let user = UserId::try_from(attempt.user.trim()).ok();
+        let found = self.accounts.credentials(user).await?;
+        let phc = found.as_ref().map(|found| found.phc.clone());
+        let Ok(right) = self.hasher.verify(attempt.password.clone(), phc).await else {
+            return Ok(Verdict::Busy);
+        };
+        Ok(match found {
+            None => Verdict::Refused("unknown user"),
+            Some(_) if !right => Verdict::Refused("wrong password"),
+            Some(Credentials { account: Account { disabled: true, .. }, .. }) => Verdict::Refused("disabled"),
+            Some(found) => Verdict::Right(found),
+        })
+    }
+
+    /// Notes the login and renews a hash of an older cost, both after the answer: neither may make
+    /// a login slower, or fail it.
+    fn follow_up(&self, found: Credentials, password: Secret<String>) {
+        let (accounts, now) = (self.accounts.clone(), self.clock.now());
+        let hasher = self.hasher.needs_rehash(&found.phc).then(|| self.hasher.clone());
+        let work = async move {
+            accounts.record_login(&found.account.user, now).await?;
+            if let Some(hasher) = hasher
+                && let Ok(renewed) = hasher.hash(password).await
+            {
+                accounts.renew_hash(found.account.user, found.phc, renewed).await?;
+            }
+            Ok::<(), AccountsError>(())
+        };
+        tokio::spawn(async move {
+            if let Err(error) = work.await {
+                tracing::warn!(%error, "login not noted in its account");
+            }
+        });
+    }
+
+    fn record(&self, kind: EventKind, attempt: &Attempt<'_>, detail: Option<&str>) {
+        let user = bounded(attempt.user);
+        self.audit.record(Event {
+            user: Some(&user),
+            address: Some(attempt.address),
+            request_id: Some(attempt.request_id),
+            detail,
+            ..Event::new(kind)
+        });
+    }
+}
+
+/// What somebody typed, and where it came from.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// The name as typed: anything at all.
+    pub user: &'a str,
+    /// The password as typed.
+    pub password: Secret<String>,
+    /// The client's address.
+    pub address: IpAddr,
+    /// The request's id, for the audit trail.
+    pub request_id: &'a str,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// They are who they say.
+    Proved(Identity, AuthMethod),
+    /// Unknown, wrong or disabled: one answer.
+    Refused,
+    /// Too many failures; nothing was looked at.
+    Throttled {
+        /// How long until an attempt is looked at again.
+        retry_after: Duration,
+    },
+    /// Too many attempts at once; nothing was looked at.
+    Busy,
+}
+
+/// Why logins cannot be offered.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The accounts cannot be opened.
+    #[error(transparent)]
+    Accounts(#[from] AccountsError),
+    /// The hashing threads cannot be started.
+    #[error("cannot start the threads that check passwords: {0}; allow this process more threads")]
+    Threads(#[from] io::Error),
+}
+
+#[derive(Debug)]
+enum Verdict {
+    Right(Credentials),
+    Refused(&'static str),
+    Busy,
+}
+
+/// A name in the audit trail has at most this many characters, whatever was typed.
+const AUDIT_NAME_LIMIT: usize = 128;
+
+fn bounded(name: &str) -> Cow<'_, str> {
+    if name.len() <= AUDIT_NAME_LIMIT {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned(name.chars().take(AUDIT_NAME_LIMIT).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::accounts::Profile;
+    use super::*;
+    use crate::clock::{ClockHand, Stopwatch};
+    use crate::identity::Group;
+    use crate::telemetry::audit::Lines;
+
+    const CHEAP: HashingConfig = HashingConfig { threads: 1, queue: 8, memory: 64, passes: 1 };
+    const THROTTLE: ThrottleConfig = ThrottleConfig {
+        per_account: Rate { count: 3, period: Duration::from_mins(3) },
+        per_address: Rate { count: 100, period: Duration::from_mins(10) },
+    };
+    const RIGHT: &str = "correct horse battery";
+
+    struct House {
+        folder: TempDir,
+        login: Login,
+        lines: Lines,
+        hand: ClockHand,
+    }
+
+    impl House {
+        async fn new(hashing: HashingConfig, throttle: ThrottleConfig) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let accounts = Accounts::open(&folder.path().join("users.db")).await.unwrap();
+            let hasher = Hasher::start(hashing).unwrap();
+            let (clock, hand) = Clock::movable();
+            for name in ["alice", "dora"] {
+                let phc = hasher.hash(Secret::new(RIGHT.to_owned())).await.unwrap();
+                let groups = vec![Group::try_from("wiki").unwrap()];
+                let profile = Profile { groups, ..Profile::default() };
+                accounts.add(&user(name), phc, profile, clock.now()).await.unwrap();
+            }
+            accounts.disable(&user("dora")).await.unwrap();
+            let (audit, lines) = Audit::to_memory();
+            Self { folder, login: Login::new(accounts, hasher, throttle, clock, audit), lines, hand }
+        }
+
+        async fn attempt(&self, name: &str, password: &str) -> Outcome {
+            let attempt = Attempt {
+                user: name,
+                password: Secret::new(password.to_owned()),
+                address: IpAddr::from([192, 0, 2, 1]),
+                request_id: "r1",
+            };
+            self.login.attempt(attempt).await.unwrap()
+        }
+
+        async fn phc(&self) -> String {
+            self.login.accounts.credentials(Some(user("alice"))).await.unwrap().unwrap().phc
+        }
+    }
+
+    fn user(name: &str) -> UserId {
+        UserId::try_from(name).unwrap()
+    }
+
+    /// Lets the follow-up of a login finish, by its effect and not by time.
+    async fn until<F: Future<Output = bool>>(done: impl Fn() -> F) {
+        while !done().await {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn the_right_password_proves_the_identity_of_the_account() {
+        let house = House::new(CHEAP, THROTTLE).await;
+        for typed in ["alice", "Alice", " alice "] {
+            let Outcome::Proved(identity, method) = house.attempt(typed, RIGHT).await else {
+                panic!("{typed} is refused")
+            };
+            assert_eq!((identity.user, method), (user("alice"), AuthMethod::Password));
+            assert_eq!(identity.groups.len(), 1);
+        }
+        assert_eq!(house.lines.count(EventKind::LoginSuccess), 3);
+        let noted = || async {
+            house.login.accounts.find(&user("alice")).await.unwrap().unwrap().last_login.is_some()
+        };
+        until(noted).await;
+    }
+
+    #[tokio::test]
+    async fn unknown_wrong_and_disabled_get_one_answer_and_their_own_audit_line() {
+        let house = House::new(CHEAP, THROTTLE).await;
+        let table = [
+            ("bob", RIGHT, "unknown user"),
+            ("no\r\nname", RIGHT, "unknown user"),
+            ("", RIGHT, "unknown user"),
+            ("alice", "wrong", "wrong password"),
+            ("dora", "wrong", "wrong password"),
+            ("dora", RIGHT, "disabled"),
+        ];
+        for (name, password, reason) in table {
+            assert_eq!(house.attempt(name, password).await, Outcome::Refused, "{name:?}");
+            let line = house.lines.all().pop().unwrap();
+            assert!(line.contains(reason) && line.contains("authn_login_fail"), "{name:?}: {line}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_audit_trail_holds_no_password_and_no_endless_name() {
+        let house = House::new(CHEAP, THROTTLE).await;
+        house.attempt(&"\u{e9}".repeat(5_000), "hunter2-hunter2").await;
+        house.attempt("alice", RIGHT).await;
+        for line in house.lines.all() {
+            assert!(!line.contains("hunter2") && !line.contains(RIGHT), "{line}");
+            assert!(line.len() < 600, "{line}");
+        }
+    }
+
+    #[tokio::test]
+    async fn too_many_failures_are_throttled_even_with_the_right_password_until_time_passes() {
+        let house = House::new(CHEAP, THROTTLE).await;
+        for _ in 0..3 {
+            assert_eq!(house.attempt("alice", "wrong").await, Outcome::Refused);
+        }
+        let throttled = Outcome::Throttled { retry_after: Duration::from_mins(1) };
+        assert_eq!(house.attempt("alice", RIGHT).await, throttled);
+        assert_eq!(house.lines.count(EventKind::LoginThrottled), 1);
+        house.hand.advance(Duration::from_mins(1));
+        assert!(matches!(house.attempt("alice", RIGHT).await, Outcome::Proved(..)));
+    }
+
+    #[tokio::test]
+    async fn names_that_nobody_has_are_throttled_alike() {
+        let house = House::new(CHEAP, THROTTLE).await;
+        for _ in 0..3 {
+            assert_eq!(house.attempt("nobody", "wrong").await, Outcome::Refused);
+        }
+        assert!(matches!(house.attempt("nobody", "wrong").await, Outcome::Throttled { .. }));
+    }
+
+    #[tokio::test]
+    async fn parallel_guesses_do_not_pass_the_limit() {
+        let house = House::new(CHEAP, THROTTLE).await;
+        let guess = || house.attempt("alice", "wrong");
+        let answers: [Outcome; 6] = tokio::join!(guess(), guess(), guess(), guess(), guess(), guess()).into();
+        assert_eq!(answers.iter().filter(|&answer| *answer == Outcome::Refused).count(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_busy_answer_counts_as_no_failure() {
+        let mut house = House::new(CHEAP, THROTTLE).await;
+        let cheap = std::mem::replace(&mut house.login.hasher, Hasher::always_busy());
+        for _ in 0..10 {
+            assert_eq!(house.attempt("alice", RIGHT).await, Outcome::Busy);
+        }
+        house.login.hasher = cheap;
+        for _ in 0..3 {
+            assert_eq!(house.attempt("alice", "wrong").await, Outcome::Refused);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_an_older_cost_is_renewed_after_login() {
+        let mut house = House::new(CHEAP, THROTTLE).await;
+        let before = house.phc().await;
+        house.login.hasher = Hasher::start(HashingConfig { passes: 2, ..CHEAP }).unwrap();
+        assert!(matches!(house.attempt("alice", RIGHT).await, Outcome::Proved(..)));
+        until(|| async { house.phc().await != before }).await;
+        assert!(house.phc().await.contains("t=2"));
+        assert!(matches!(house.attempt("alice", RIGHT).await, Outcome::Proved(..)));
+    }
+
+    #[tokio::test]
+    async fn an_account_is_enabled_until_it_is_disabled_or_removed() {
+        let house = House::new(CHEAP, THROTTLE).await;
+        assert!(house.login.still_enabled(&user("alice")).await.unwrap());
+        assert!(!house.login.still_enabled(&user("dora")).await.unwrap());
+        assert!(!house.login.still_enabled(&user("nobody")).await.unwrap());
+        assert!(house.folder.path().exists());
+    }
+
+    #[tokio::test]
+    async fn accounts_that_cannot_be_read_are_an_error_and_no_failure() {
+        let house = House::new(CHEAP, THROTTLE).await;
+        house.login.stop().await;
+        for _ in 0..10 {
+            let attempt = Attempt {
+                user: "alice",
+                password: Secret::new(RIGHT.to_owned()),
+                address: IpAddr::from([192, 0, 2, 1]),
+                request_id: "r1",
+            };
+            assert!(house.login.attempt(attempt).await.is_err());
+        }
+        assert_eq!(house.lines.all().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn time_does_not_tell_an_unknown_user_from_a_wrong_password() {
+        let often = Rate { count: 10_000, period: Duration::from_secs(1) };
+        let throttle = ThrottleConfig { per_account: often, per_address: often };
+        // A few milliseconds a hash: many short samples stand noise better than few long ones.
+        let hashing = HashingConfig { threads: 1, memory: 2 * 1024, ..HashingConfig::default() };
+        let house = House::new(hashing, throttle).await;
+        let long = "x".repeat(password::PASSWORD_LIMIT + 1);
+        let attempts = [
+            ("nobody", "wrong"),
+            ("alice", "wrong"),
+            ("dora", RIGHT),
+            ("not a name", "wrong"),
+            ("alice", &long),
+        ];
+        let mut times = vec![Vec::new(); attempts.len()];
+        for round in 0..101 {
+            for turn in 0..attempts.len() {
+                let which = (round + turn) % attempts.len();
+                let stopwatch = Stopwatch::start();
+                house.attempt(attempts[which].0, attempts[which].1).await;
+                times[which].push(stopwatch.elapsed());
+            }
+        }
+        let medians: Vec<Duration> = times.iter_mut().map(|times| median(times)).collect();
+        let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
+        assert!(*most < least.mul_f64(1.3), "{attempts:?} {medians:?}");
+    }
+
+    fn median(times: &mut [Duration]) -> Duration {
+        times.sort_unstable();
+        times[times.len() / 2]
+    }
 }
