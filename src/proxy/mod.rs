@@ -1,6 +1,44 @@
 //! A request and an identity in, the backend's response out.
+//!
+//! [`forward`] is the only way to a backend. It leaves every decision about who may pass to the
+//! gateway, which also sets identity headers and removes the session cookie before it calls. One worker
+//! thread owns its [`Pools`]; workers share an [`Upstream`] without locks.
+//!
+//! Invariants: a response that breaks off is never passed on as complete; a POST reaches a backend at
+//! most once; nothing that a client names in `Connection` is heeded.
 
+mod balance;
+pub mod body;
+pub mod client_addr;
+mod connection;
+mod exchange;
+pub mod headers;
+pub mod pool;
+mod stall;
+#[cfg(test)]
+mod tests;
+pub mod trailers;
+pub mod upgrade;
+mod upload;
+pub mod upstream;
+
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
+
+use http::{HeaderMap, Request, Response, StatusCode, Version, header};
+use hyper::body::Incoming;
+
+pub use self::body::{BodyError, Limits, UpstreamBody};
+pub use self::client_addr::client_address;
+pub use self::pool::Pools;
+pub use self::trailers::TrailerFilter;
+use self::upgrade::Switch;
+pub use self::upgrade::{Backend, Tunnelled, Upgraded, tunnel};
+use self::upload::{RequestBody, UploadError};
+pub use self::upstream::{Upstream, UpstreamError};
 
 /// A named group of servers that answer the same requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +68,14 @@ pub struct ServerAddress {
     pub port: u16,
 }
 
+/// `host:port`, with brackets around an IPv6 address.
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
 /// Which server of an upstream gets a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Balance {
@@ -48,4 +94,127 @@ pub enum HostHeader {
     Upstream,
     /// Always this.
     Literal(String),
+}
+
+/// Where a request goes and within which bounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Forward<'a> {
+    /// The servers that may answer.
+    pub upstream: &'a Arc<Upstream>,
+    /// This worker's connections.
+    pub pools: &'a Rc<Pools>,
+    /// Bounds of the bodies.
+    pub limits: Limits,
+    /// What a request's trailers may not carry.
+    pub trailers: &'a TrailerFilter,
+}
+
+/// What a backend answers.
+#[derive(Debug)]
+pub enum Answer {
+    /// An ordinary response; its body streams.
+    Response(Response<UpstreamBody>),
+    /// A 101 to a request for a WebSocket: a [`tunnel`] follows.
+    Upgraded(Upgraded),
+}
+
+/// Sends a request to a backend and gives its answer, as soon as the head of it is there.
+///
+/// The request has passed [`headers::prepare`] and carries the identity headers. Its target may be
+/// in absolute form; the `Host` is set from it.
+pub async fn forward(forward: Forward<'_>, request: Request<Incoming>) -> Result<Answer, ForwardError> {
+    let Forward { upstream, pools, limits, trailers } = forward;
+    let switch = Switch::asked(&request);
+    let (parts, incoming) = request.into_parts();
+    let body = RequestBody::new(incoming, limits, trailers)?;
+    let progress = body.progress();
+    let request = exchange::outgoing(Request::from_parts(parts, body), switch)?;
+    let (mut response, mut lease) = exchange::run(&pools.of(upstream), request, progress).await?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return match switch {
+            Switch::WebSocket => upgrade::take_over(response, lease).await.map(Answer::Upgraded),
+            Switch::No => Err(ResponseFault::Switched.into()),
+        };
+    }
+    headers::prepare_response(response.headers_mut())?;
+    if response.version() != Version::HTTP_11 {
+        // A backend of HTTP/1.0 knows no chunked uploads; only a fresh connection is not taken for one.
+        lease.spend();
+        *response.version_mut() = Version::HTTP_11;
+    }
+    let stall = (!is_event_stream(response.headers())).then_some(limits.body_stall);
+    Ok(Answer::Response(response.map(|body| UpstreamBody::new(body, lease, stall))))
+}
+
+/// Whether the response is a stream of server-sent events (WHATWG HTML section 9.2).
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+    })
+}
+
+/// Why there is no answer of a backend.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// No server could be reached.
+    #[error("the backend cannot be reached")]
+    Connect(#[source] io::Error),
+    /// No server could be reached in time.
+    #[error("the backend did not accept a connection in time")]
+    ConnectTimeout,
+    /// The backend did not begin to answer in time.
+    #[error("the backend did not answer in time")]
+    ResponseTimeout,
+    /// No connection became free in time, or too many requests wait for one.
+    #[error("the backend has too many connections")]
+    TooManyConnections,
+    /// The backend's answer is none.
+    #[error("the backend gave no valid answer")]
+    BadResponse(#[source] ResponseFault),
+    /// The request body is longer than allowed.
+    #[error("the request body is longer than allowed")]
+    BodyTooLarge,
+    /// The client sent nothing of its request body for longer than allowed.
+    #[error("the request body stalled")]
+    BodyStalled,
+    /// The client broke off its request body.
+    #[error("the client is gone")]
+    ClientGone,
+    /// The request comes from ourselves, over and over.
+    #[error("the request runs in a circle")]
+    Loop,
+    /// `CONNECT` is for forward proxies.
+    #[error("the method is not forwarded")]
+    Method,
+}
+
+impl From<UploadError> for ForwardError {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::TooLarge => Self::BodyTooLarge,
+            UploadError::Stalled => Self::BodyStalled,
+            UploadError::ClientGone(_) => Self::ClientGone,
+        }
+    }
+}
+
+impl From<ResponseFault> for ForwardError {
+    fn from(fault: ResponseFault) -> Self {
+        Self::BadResponse(fault)
+    }
+}
+
+/// What is wrong with the answer of a backend.
+#[derive(Debug, thiserror::Error)]
+pub enum ResponseFault {
+    /// The connection ended before the answer, or what came is no HTTP.
+    #[error("the connection broke or did not carry HTTP/1")]
+    Broken(#[from] hyper::Error),
+    /// A 101 that was not asked for, or to another protocol.
+    #[error("the backend switched protocols unasked")]
+    Switched,
+    /// A transfer coding other than `chunked`.
+    #[error("the backend used a transfer coding that was not allowed")]
+    Coding,
 }

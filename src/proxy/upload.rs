@@ -1,0 +1,166 @@
+//! The body of a request on its way to the backend: bounded, and never waited for without end.
+//!
+//! Leaves framing to hyper. Invariant: a body that is too long, stalls or breaks off is an error for
+//! the backend connection, so that the backend never takes a part for the whole.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::body::Limits;
+use super::stall::StallTimer;
+use super::trailers::TrailerFilter;
+
+/// A request body with bounds.
+#[derive(Debug)]
+pub(super) struct RequestBody {
+    content: Option<Box<Upload>>,
+}
+
+impl RequestBody {
+    /// A body of nothing.
+    pub(super) const fn empty() -> Self {
+        Self { content: None }
+    }
+
+    /// Wraps what the client sends; refuses at once what says that it is too long.
+    pub(super) fn new(
+        incoming: Incoming,
+        limits: Limits,
+        trailers: &TrailerFilter,
+    ) -> Result<Self, UploadError> {
+        if incoming.is_end_stream() {
+            return Ok(Self::empty());
+        }
+        if limits.body_bytes.is_some_and(|limit| incoming.size_hint().lower() > limit) {
+            return Err(UploadError::TooLarge);
+        }
+        let upload = Upload {
+            incoming,
+            left: limits.body_bytes,
+            limits,
+            timer: StallTimer::default(),
+            progress: Rc::new(Progress(Cell::new(Turn::Backend))),
+            trailers: trailers.clone(),
+        };
+        Ok(Self { content: Some(Box::new(upload)) })
+    }
+
+    /// How the upload goes on; none for a request without a body.
+    pub(super) fn progress(&self) -> Option<Rc<Progress>> {
+        self.content.as_ref().map(|upload| Rc::clone(&upload.progress))
+    }
+
+    /// Whether there is nothing to send.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.content.is_none()
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = UploadError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let Some(upload) = self.get_mut().content.as_deref_mut() else {
+            return Poll::Ready(None);
+        };
+        match Pin::new(&mut upload.incoming).poll_frame(cx) {
+            Poll::Ready(next) => {
+                upload.timer.moved();
+                upload.progress.0.set(Turn::Moved);
+                Poll::Ready(next.map(|frame| upload.check(frame.map_err(UploadError::ClientGone)?)))
+            }
+            Poll::Pending => {
+                upload.progress.0.set(Turn::Client);
+                ready!(upload.timer.poll(cx, upload.limits.body_stall));
+                Poll::Ready(Some(Err(UploadError::Stalled)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.content.as_ref().is_none_or(|upload| upload.incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Some(upload) => upload.incoming.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
+    }
+}
+
+/// Tells who waits for the response how the upload goes on.
+#[derive(Debug)]
+pub(super) struct Progress(Cell<Turn>);
+
+impl Progress {
+    /// Whether the upload moved since the last call, or waits for the client.
+    pub(super) fn excuses_the_backend(&self) -> bool {
+        match self.0.get() {
+            Turn::Client => true,
+            Turn::Moved => {
+                self.0.set(Turn::Backend);
+                true
+            }
+            Turn::Backend => false,
+        }
+    }
+}
+
+/// Why a request body did not reach the backend.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UploadError {
+    #[error("the request body is longer than allowed")]
+    TooLarge,
+    #[error("the request body stalled")]
+    Stalled,
+    #[error("the client broke off the request body")]
+    ClientGone(#[source] hyper::Error),
+}
+
+#[derive(Debug)]
+struct Upload {
+    incoming: Incoming,
+    left: Option<u64>,
+    limits: Limits,
+    timer: StallTimer,
+    progress: Rc<Progress>,
+    trailers: TrailerFilter,
+}
+
+impl Upload {
+    fn check(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadError> {
+        if let (Some(data), Some(left)) = (frame.data_ref(), &mut self.left) {
+            let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
+            *left = left.checked_sub(size).ok_or(UploadError::TooLarge)?;
+        }
+        Ok(match frame.into_trailers() {
+            Ok(mut trailers) => {
+                self.trailers.apply(&mut trailers);
+                Frame::trailers(trailers)
+            }
+            Err(data) => data,
+        })
+    }
+}
+
+/// Who has to act next.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    /// The backend: take more, or answer.
+    Backend,
+    /// The client: send more.
+    Client,
+    /// Something was sent since anybody looked.
+    Moved,
+}

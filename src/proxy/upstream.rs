@@ -1,0 +1,308 @@
+//! An upstream as all workers share it: its servers, its connection slots, what is known of each.
+//!
+//! Leaves the connections themselves to [`super::pool`], which each worker has for itself.
+//! Invariant: only atomics and a semaphore are shared, so no worker ever waits for a lock of another.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use super::{Balance, HostHeader, ServerAddress, UpstreamConfig};
+use crate::clock::Stopwatch;
+
+/// A named group of servers, shared by all workers.
+#[derive(Debug)]
+pub struct Upstream {
+    config: UpstreamConfig,
+    id: u64,
+    servers: Vec<Server>,
+    literal_host: Option<HeaderValue>,
+    slots: Arc<Semaphore>,
+    /// Requests of all workers that wait for a slot.
+    waiting: AtomicUsize,
+    /// Asks a worker with idle connections to give one up.
+    wanted: Notify,
+    started: Stopwatch,
+}
+
+impl Upstream {
+    /// Makes the shared part of an upstream; opens nothing.
+    pub fn new(config: UpstreamConfig) -> Result<Self, UpstreamError> {
+        if config.servers.is_empty() {
+            return Err(UpstreamError::NoServer);
+        }
+        let literal_host = match &config.host {
+            HostHeader::Literal(host) => Some(host_value(host)?),
+            HostHeader::Preserve | HostHeader::Upstream => None,
+        };
+        let servers = config.servers.iter().map(Server::new).collect::<Result<_, _>>()?;
+        let slots = config.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        Ok(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            servers,
+            literal_host,
+            slots: Arc::new(Semaphore::new(slots)),
+            waiting: AtomicUsize::new(0),
+            wanted: Notify::new(),
+            started: Stopwatch::start(),
+            config,
+        })
+    }
+
+    /// A number that no other upstream of this process has or had.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Its name in routes and logs.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub const fn config(&self) -> &UpstreamConfig {
+        &self.config
+    }
+
+    /// Open connections of all workers, tunnels included.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        let most = self.config.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        most.saturating_sub(self.slots.available_permits())
+    }
+
+    /// Requests of all workers that wait for a connection.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn servers(&self) -> &[Server] {
+        &self.servers
+    }
+
+    pub(super) fn server(&self, index: usize) -> Option<&Server> {
+        self.servers.get(index)
+    }
+
+    /// A free slot, if there is one and nobody waited for it before.
+    pub(super) fn try_slot(&self) -> Option<Slot> {
+        Arc::clone(&self.slots).try_acquire_owned().ok()
+    }
+
+    /// The next free slot.
+    pub(super) async fn slot(&self) -> Option<Slot> {
+        Arc::clone(&self.slots).acquire_owned().await.ok()
+    }
+
+    pub(super) fn wait_begins(&self) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn wait_ends(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) const fn wanted(&self) -> &Notify {
+        &self.wanted
+    }
+
+    /// Sets the `Host` that the server at `index` shall see, unless it is the client's own.
+    pub(super) fn set_host(&self, index: usize, headers: &mut HeaderMap) {
+        let host = match self.config.host {
+            HostHeader::Preserve => return,
+            HostHeader::Literal(_) => self.literal_host.as_ref(),
+            HostHeader::Upstream => self.server(index).map(|server| &server.host),
+        };
+        if let Some(host) = host {
+            headers.insert(HOST, host.clone());
+        }
+    }
+
+    /// Counts a request for the server at `index` until the [`Load`] is dropped, where the balance needs it.
+    pub(super) fn load(self: &Arc<Self>, index: usize) -> Load {
+        if self.config.balance != Balance::LeastRequests || self.servers.len() < 2 {
+            return Load(None);
+        }
+        if let Some(server) = self.server(index) {
+            server.active.fetch_add(1, Ordering::Relaxed);
+        }
+        Load(Some((Arc::clone(self), index)))
+    }
+
+    /// Remembers for a while that the server at `index` could not be reached.
+    pub(super) fn mark_down(&self, index: usize) {
+        let Some(server) = self.server(index) else { return };
+        let until = self.millis() + millis(DOWN_FOR);
+        // Told once for each change, not once for each request.
+        if server.down_until.swap(until, Ordering::Relaxed) == 0 {
+            tracing::warn!(upstream = self.name(), server = ?server.host, "backend cannot be reached");
+        }
+    }
+
+    /// Notes that the server at `index` was reached.
+    pub(super) fn mark_up(&self, index: usize) {
+        let Some(server) = self.server(index) else { return };
+        if server.down_until.load(Ordering::Relaxed) != 0 && server.down_until.swap(0, Ordering::Relaxed) != 0
+        {
+            tracing::info!(upstream = self.name(), server = ?server.host, "backend can be reached again");
+        }
+    }
+
+    /// Whether `server` may be asked: nobody failed to reach it a moment ago.
+    pub(super) fn is_up(&self, server: &Server) -> bool {
+        let until = server.down_until.load(Ordering::Relaxed);
+        until == 0 || until <= self.millis()
+    }
+
+    fn millis(&self) -> u64 {
+        millis(self.started.elapsed())
+    }
+}
+
+/// The right to one open connection; given back when dropped.
+pub(super) type Slot = OwnedSemaphorePermit;
+
+/// One server of an upstream.
+#[derive(Debug)]
+pub(super) struct Server {
+    target: Target,
+    host: HeaderValue,
+    /// Requests under way; counted for [`Balance::LeastRequests`] only.
+    active: AtomicUsize,
+    /// Milliseconds after the upstream's start; zero: it did not fail since it was last reached.
+    down_until: AtomicU64,
+}
+
+impl Server {
+    fn new(address: &ServerAddress) -> Result<Self, UpstreamError> {
+        let ServerAddress { host, port } = address;
+        let (target, authority) = match host.parse::<IpAddr>() {
+            Ok(ip) => {
+                let address = SocketAddr::new(ip, *port);
+                (Target::Address(address), address.to_string())
+            }
+            Err(_) => (Target::Name(host.clone(), *port), format!("{host}:{port}")),
+        };
+        let host = host_value(&authority)?;
+        Ok(Self { target, host, active: AtomicUsize::new(0), down_until: AtomicU64::new(0) })
+    }
+
+    pub(super) const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub(super) fn active(&self) -> usize {
+        self.active.load(Ordering::Relaxed)
+    }
+}
+
+/// Where a server is; an address needs no resolver.
+#[derive(Debug)]
+pub(super) enum Target {
+    Address(SocketAddr),
+    Name(String, u16),
+}
+
+/// A request under way at a server, counted while this lives.
+#[derive(Debug)]
+pub(super) struct Load(Option<(Arc<Upstream>, usize)>);
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        if let Some((upstream, index)) = &self.0
+            && let Some(server) = upstream.server(*index)
+        {
+            server.active.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Why settings make no upstream.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// There is no server to ask.
+    #[error("it has no server; name at least one")]
+    NoServer,
+    /// A name cannot stand in a `Host` header.
+    #[error("`{0}` cannot stand in a `Host` header")]
+    Host(String),
+}
+
+fn host_value(host: &str) -> Result<HeaderValue, UpstreamError> {
+    HeaderValue::from_str(host).map_err(|_| UpstreamError::Host(host.to_owned()))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How long a server that could not be reached is asked last.
+const DOWN_FOR: Duration = Duration::from_secs(2);
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(host: HostHeader, server: &str) -> UpstreamConfig {
+        UpstreamConfig {
+            name: "wiki".to_owned(),
+            servers: vec![ServerAddress { host: server.to_owned(), port: 8080 }],
+            balance: Balance::RoundRobin,
+            host,
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_secs(1),
+            max_connections: 2,
+        }
+    }
+
+    #[test]
+    fn each_upstream_has_an_id_of_its_own() {
+        let new = || Upstream::new(config(HostHeader::Preserve, "::1")).unwrap().id();
+        assert_ne!(new(), new());
+    }
+
+    #[test]
+    fn an_upstream_without_servers_or_with_an_impossible_host_is_refused() {
+        let mut none = config(HostHeader::Preserve, "a");
+        none.servers.clear();
+        assert_eq!(Upstream::new(none).unwrap_err(), UpstreamError::NoServer);
+        let broken = config(HostHeader::Literal("a\r\nb".to_owned()), "a");
+        assert!(matches!(Upstream::new(broken), Err(UpstreamError::Host(_))));
+    }
+
+    #[test]
+    fn the_backend_sees_the_host_that_is_configured() {
+        let seen = |host, server| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_static("client.example"));
+            Upstream::new(config(host, server)).unwrap().set_host(0, &mut headers);
+            headers[HOST].to_str().unwrap().to_owned()
+        };
+        assert_eq!(seen(HostHeader::Preserve, "::1"), "client.example");
+        assert_eq!(seen(HostHeader::Upstream, "::1"), "[::1]:8080");
+        assert_eq!(seen(HostHeader::Upstream, "app"), "app:8080");
+        assert_eq!(seen(HostHeader::Literal("fixed".to_owned()), "app"), "fixed");
+    }
+
+    #[test]
+    fn connections_count_the_slots_that_are_taken() {
+        let upstream = Upstream::new(config(HostHeader::Preserve, "::1")).unwrap();
+        let first = upstream.try_slot();
+        let second = upstream.try_slot();
+        assert!(first.is_some() && second.is_some() && upstream.try_slot().is_none());
+        assert_eq!(upstream.connections(), 2);
+        drop(first);
+        assert_eq!(upstream.connections(), 1);
+    }
+}
