@@ -1,8 +1,32 @@
 //! Listeners, workers, connections: from a socket to a request and back.
+//!
+//! Knows TLS, HTTP/1.1 and HTTP/2 and nothing of what a request means: that is the [`Handler`]'s.
+//! Invariants: a connection and its requests never leave the thread of their worker; accepting never
+//! fails; every wait for a client has a deadline.
+
+mod acceptor;
+mod connection;
+mod drain;
+mod early_error;
+mod http1;
+mod http2;
+pub mod listeners;
+mod phase;
+mod redirect;
+#[cfg(test)]
+mod tests;
+pub mod tls;
+mod watched;
+mod worker;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use self::connection::{ClientIo, Connection, Handler, Tunnel};
+pub use self::drain::Drained;
+pub use self::early_error::{EarlyErrors, Refusals};
+pub use self::worker::{Gauges, Server, StartError};
 
 /// Where to listen and within which bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]

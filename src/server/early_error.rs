@@ -1,0 +1,155 @@
+//! Our answers to request heads that hyper refuses by itself.
+//!
+//! hyper answers an unreadable head with a bare `HTTP/1.1 400 Bad Request`, without security headers.
+//! [`Guarded`] stands between hyper and the connection and holds that answer back; hyper then ends with
+//! a parse error, and [`Guarded::refusal`] says which answer of ours is to be sent in its place.
+//!
+//! What is held back is never a response of a handler: [`Progress`] knows while bytes of one are on
+//! their way, and these pass whatever they look like. (So does hyper's answer, in the one case that it
+//! is written together with the end of a response: the client gets it without our headers.)
+//!
+//! Invariant: no byte of a response is lost, doubled or reordered.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::phase::Progress;
+
+/// What is answered to requests that do not reach the request path.
+#[derive(Clone, Debug)]
+pub struct EarlyErrors {
+    /// On the https listeners.
+    pub secure: Refusals,
+    /// On the clear-text listeners, where `Strict-Transport-Security` must not stand (RFC 6797 section 7.2).
+    pub clear: Refusals,
+    /// The headers of a redirect from the clear-text listeners.
+    pub redirect: HeaderMap,
+}
+
+/// Whole HTTP/1.1 responses for requests that never became one, with `Connection: close`.
+#[derive(Clone, Debug)]
+pub struct Refusals {
+    /// 400: the head is malformed.
+    pub bad_request: Bytes,
+    /// 408: the head did not become complete in time.
+    pub timeout: Bytes,
+    /// 414: the target is too long.
+    pub uri_too_long: Bytes,
+    /// 431: the head is too large.
+    pub header_too_large: Bytes,
+}
+
+/// A connection that holds back the one answer that hyper writes of its own accord.
+pub(super) struct Guarded<S> {
+    io: S,
+    progress: Rc<Progress>,
+    held: Vec<u8>,
+}
+
+impl<S> Guarded<S> {
+    pub(super) const fn new(io: S, progress: Rc<Progress>) -> Self {
+        Self { io, progress, held: Vec::new() }
+    }
+
+    /// The connection itself, once hyper is done with it.
+    pub(super) fn into_inner(self) -> S {
+        self.io
+    }
+
+    /// The answer to send in place of hyper's own to `head`, of which it reads `limit` bytes; none if
+    /// hyper did not answer.
+    pub(super) fn refusal<'a>(&self, answers: &'a Refusals, head: &[u8], limit: usize) -> Option<&'a Bytes> {
+        let Some(status) = self.held.get(STATUS) else {
+            // To HTTP/2 that was not agreed upon hyper says nothing at all.
+            return head.starts_with(b"PRI * HTTP/2").then_some(&answers.bad_request);
+        };
+        Some(match status {
+            b"414" => &answers.uri_too_long,
+            // hyper measures the head as a whole; here not even its first line fits.
+            b"431" if !head.iter().take(limit).any(|&byte| byte == b'\n') => &answers.uri_too_long,
+            b"431" => &answers.header_too_large,
+            _ => &answers.bad_request,
+        })
+    }
+
+    /// Keeps `data` if it is hyper's own answer.
+    fn hold_back(&mut self, data: &[u8]) -> bool {
+        let hold = !self.progress.is_answering() && is_refusal(data);
+        if hold {
+            self.held.extend_from_slice(data);
+        }
+        hold
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.hold_back(data) {
+            return Poll::Ready(Ok(data.len()));
+        }
+        Pin::new(&mut self.io).poll_write(context, data)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        // An answer of hyper's own is a head alone, which is always in one piece.
+        if let [head] = data
+            && self.hold_back(head)
+        {
+            return Poll::Ready(Ok(head.len()));
+        }
+        Pin::new(&mut self.io).poll_write_vectored(context, data)
+    }
+
+    // Without it, hyper would copy every body into a buffer that stays as large as the largest.
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes only when it has written all it had.
+        self.progress.answer_is_written();
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    /// Flushes only: the connection is still needed, for our last words or for a tunnel.
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+}
+
+/// Whether `data` is how hyper refuses a head: a status from 400 to 499 and hardly any headers.
+fn is_refusal(data: &[u8]) -> bool {
+    data.len() <= LONGEST_REFUSAL
+        && (data.starts_with(b"HTTP/1.1 4") || data.starts_with(b"HTTP/1.0 4"))
+        && data.ends_with(b"\r\n\r\n")
+}
+
+/// Where a response has its status.
+const STATUS: std::ops::Range<usize> = 9..12;
+
+/// hyper's own answers have a status line, `connection`, `content-length` and `date`.
+const LONGEST_REFUSAL: usize = 160;

@@ -1,0 +1,140 @@
+//! HTTP/1.1 on one connection (RFC 9112).
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
+
+use super::connection::{self, Answering, ClientIo, Connection, Handler, answer};
+use super::drain::{Phase, reached};
+use super::early_error::Guarded;
+use super::phase::{Between, Deadline, Overdue, Progress, Tracked};
+use super::watched::Watched;
+use super::worker::Site;
+
+/// Serves requests until the client, a deadline or the server's end.
+pub(super) async fn serve<H: Handler>(io: ClientIo, connection: Rc<Connection>, site: Rc<Site<H>>) {
+    let progress = Rc::new(Progress::new(site.under_way.requests.clone(), Between::Heads));
+    let service = service(Rc::clone(&connection), Rc::clone(&site), Rc::clone(&progress));
+    let io = Guarded::new(Watched::new(io, Rc::clone(&progress)), Rc::clone(&progress));
+    let mut http = settings(&site).serve_connection(TokioIo::new(io), service);
+    let end = drive(&mut http, &progress, &site).await;
+    let parts = http.into_parts();
+    let guarded = parts.io.into_inner();
+    let answers = site.early.load_full();
+    let last_words = match &end {
+        End::Broken(error) if error.is_parse() => {
+            guarded.refusal(&answers.secure, &parts.read_buf, site.limits.header_bytes)
+        }
+        End::Overdue(Overdue::Head) => Some(&answers.secure.timeout),
+        _ => None,
+    };
+    let mut io = guarded.into_inner().into_inner();
+    if let Some(answer) = last_words {
+        // The client may be gone already.
+        let _gone = tokio::time::timeout(site.limits.body_stall, io.write_all(answer)).await;
+    }
+    match (end, connection.take_tunnel()) {
+        (End::Done, Some(tunnel)) => {
+            let _counted = site.under_way.tunnels.add_one();
+            tunnel(io, parts.read_buf).await;
+        }
+        _ => connection::close(io).await,
+    }
+}
+
+/// How the HTTP part of a connection ended.
+enum End {
+    Done,
+    Broken(hyper::Error),
+    Overdue(Overdue),
+}
+
+type Http<S> = http1::Connection<TokioIo<Guarded<Watched<ClientIo>>>, S>;
+
+async fn drive<H, S, B>(http: &mut Http<S>, progress: &Progress, site: &Site<H>) -> End
+where
+    H: Handler,
+    S: HttpService<Incoming, ResBody = B, Error: Into<BoxError>> + Unpin,
+    B: Body<Error: Into<BoxError>> + 'static,
+{
+    let mut deadline = Deadline::new(progress, &site.limits);
+    let mut phases = site.phase.clone();
+    let mut draining = false;
+    let mut ended = None;
+    loop {
+        let step = poll_fn(|context: &mut Context<'_>| {
+            if let Poll::Ready(result) = poll_to_end(http, &mut ended, context) {
+                return Poll::Ready(result.map_or_else(End::Broken, |()| End::Done));
+            }
+            deadline.poll(progress, &site.limits, context).map(End::Overdue)
+        });
+        tokio::select! {
+            biased;
+            () = reached(&mut phases, Phase::Draining), if !draining => {
+                draining = true;
+                Pin::new(&mut *http).graceful_shutdown();
+            }
+            end = step => return end,
+        }
+    }
+}
+
+/// Ready when hyper has ended and written all it had.
+///
+/// hyper leaves alone what is still in its buffer when a request of the connection asked for an upgrade,
+/// granted or not. Polled once more, it writes that too.
+fn poll_to_end<S, B>(
+    http: &mut Http<S>,
+    ended: &mut Option<hyper::Result<()>>,
+    context: &mut Context<'_>,
+) -> Poll<hyper::Result<()>>
+where
+    S: HttpService<Incoming, ResBody = B, Error: Into<BoxError>> + Unpin,
+    B: Body<Error: Into<BoxError>> + 'static,
+{
+    loop {
+        let result = ready!(Pin::new(&mut *http).poll(context));
+        if let Some(first) = ended.take() {
+            return Poll::Ready(first);
+        }
+        // A broken response must stay broken: hyper would end it in proper form.
+        if result.as_ref().is_err_and(|error| !error.is_parse()) {
+            return Poll::Ready(result);
+        }
+        *ended = Some(result);
+    }
+}
+
+fn service<H: Handler>(
+    connection: Rc<Connection>,
+    site: Rc<Site<H>>,
+    progress: Rc<Progress>,
+) -> impl HttpService<Incoming, ResBody = Tracked<H::Body>, Error = Infallible, Future = Answering<H::Body>> + Unpin
+{
+    service_fn(move |request| answer(&site, &connection, &progress, request))
+}
+
+fn settings<H: Handler>(site: &Site<H>) -> http1::Builder {
+    let mut settings = http1::Builder::new();
+    settings
+        // Deadlines are `phase`'s, which tells a silent client from a slow one.
+        .header_read_timeout(None)
+        .max_header_size(site.limits.header_bytes)
+        .max_headers(site.limits.header_count)
+        .max_buf_size(site.limits.header_bytes.max(LEAST_BUFFER));
+    settings
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// hyper refuses buffers below 8 KiB.
+const LEAST_BUFFER: usize = 64 * 1024;

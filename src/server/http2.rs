@@ -1,0 +1,99 @@
+//! HTTP/2 on one connection (RFC 9113).
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use super::connection::{ClientIo, Connection, Handler, answer};
+use super::drain::{Phase, reached};
+use super::phase::{Between, Deadline, Overdue, Progress};
+use super::watched::Watched;
+use super::worker::Site;
+
+/// Serves requests until the client, a deadline or the server's end.
+pub(super) async fn serve<H: Handler>(io: ClientIo, connection: Rc<Connection>, site: Rc<Site<H>>) {
+    let progress = Rc::new(Progress::new(site.under_way.requests.clone(), Between::Anything));
+    let service = service_fn({
+        let (site, progress) = (Rc::clone(&site), Rc::clone(&progress));
+        move |request: Request<Incoming>| answer(&site, &connection, &progress, request)
+    });
+    let io = TokioIo::new(Watched::new(io, Rc::clone(&progress)));
+    let mut http = std::pin::pin!(settings(&site).serve_connection(io, service));
+    let mut deadline = Deadline::new(&progress, &site.limits);
+    let mut phases = site.phase.clone();
+    let mut ending = false;
+    loop {
+        let step = poll_fn(|context: &mut Context<'_>| {
+            if let Poll::Ready(result) = http.as_mut().poll(context) {
+                return Poll::Ready(Step::Ended(result));
+            }
+            deadline.poll(&progress, &site.limits, context).map(Step::Overdue)
+        });
+        tokio::select! {
+            biased;
+            () = reached(&mut phases, Phase::Draining), if !ending => {}
+            step = step => match step {
+                // The client hears which requests were not begun (RFC 9113 section 6.8).
+                Step::Overdue(Overdue::Idle) if !ending => progress.start_over(),
+                Step::Overdue(_) | Step::Ended(Ok(())) => return,
+                Step::Ended(Err(error)) => return tracing::debug!(%error, "HTTP/2 connection ended"),
+            },
+        }
+        ending = true;
+        http.as_mut().graceful_shutdown();
+    }
+}
+
+enum Step {
+    Ended(hyper::Result<()>),
+    Overdue(Overdue),
+}
+
+/// Runs the streams of a connection on the worker's own thread.
+#[derive(Clone, Copy)]
+struct Local;
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
+    fn execute(&self, stream: F) {
+        tokio::task::spawn_local(stream);
+    }
+}
+
+fn settings<H: Handler>(site: &Site<H>) -> http2::Builder<Local> {
+    let mut settings = http2::Builder::new(Local);
+    let header_bytes = u32::try_from(site.limits.header_bytes.saturating_mul(2)).unwrap_or(u32::MAX);
+    settings
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(site.limits.streams)
+        // h2 answers beyond this with a bare 431; the gateway answers from half of it with ours.
+        .max_header_list_size(header_bytes)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    settings
+}
+
+/// What a client may send ahead on one stream, in bytes.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// What a client may send ahead on one connection, in bytes.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// What is kept of a response that the client does not take, in bytes for each stream.
+const SEND_BUFFER: usize = 128 * 1024;
+
+/// How often a silent client is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(45);
+
+/// How long it may take to say so.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);

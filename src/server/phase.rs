@@ -1,0 +1,224 @@
+//! Where one client connection is between two requests, and how long it may stay there.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Sleep;
+
+use super::Limits;
+use super::drain::{Count, Counted};
+use crate::clock::Stopwatch;
+
+/// What a connection does at the moment.
+#[derive(Debug)]
+pub(super) struct Progress {
+    requests: Count,
+    between: Between,
+    open: Cell<usize>,
+    answering: Cell<bool>,
+    waiting: Cell<Waiting>,
+    since: Cell<Stopwatch>,
+    write_blocked: Cell<Option<Stopwatch>>,
+}
+
+/// What a connection without a request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    /// The first request of all.
+    First,
+    /// Another request.
+    Request,
+    /// The rest of a request head.
+    Head,
+}
+
+/// Whether bytes that come between two requests must be the head of the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Between {
+    /// As in HTTP/1.1.
+    Heads,
+    /// As in HTTP/2, where window updates and pings may come at any time.
+    Anything,
+}
+
+/// A deadline that has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// No request came: the connection just ends.
+    Idle,
+    /// A request head did not become complete.
+    Head,
+    /// The client does not take the response.
+    Write,
+}
+
+impl Progress {
+    pub(super) fn new(requests: Count, between: Between) -> Self {
+        Self {
+            requests,
+            between,
+            open: Cell::new(0),
+            answering: Cell::new(false),
+            waiting: Cell::new(Waiting::First),
+            since: Cell::new(Stopwatch::start()),
+            write_blocked: Cell::new(None),
+        }
+    }
+
+    /// Bytes came in: between requests they may begin a head.
+    pub(super) fn received(&self) {
+        let begins_head = self.between == Between::Heads && self.open.get() == 0;
+        if begins_head && self.waiting.get() != Waiting::Head {
+            self.wait_for(Waiting::Head);
+        }
+    }
+
+    /// Grants the time of a fresh connection once more.
+    pub(super) fn start_over(&self) {
+        self.wait_for(Waiting::First);
+    }
+
+    /// Whether bytes of a handler's response may still be on their way through hyper.
+    pub(super) fn is_answering(&self) -> bool {
+        self.answering.get()
+    }
+
+    /// hyper was given something of a response.
+    pub(super) fn answer_goes_on(&self) {
+        self.answering.set(true);
+    }
+
+    /// hyper has written all that it was given.
+    pub(super) fn answer_is_written(&self) {
+        self.answering.set(false);
+    }
+
+    pub(super) fn write_is_blocked(&self, blocked: bool) {
+        match (blocked, self.write_blocked.get()) {
+            (true, None) => self.write_blocked.set(Some(Stopwatch::start())),
+            (false, Some(_)) => self.write_blocked.set(None),
+            _ => {}
+        }
+    }
+
+    /// A request head is complete.
+    pub(super) fn begin(self: &Rc<Self>) -> Exchange {
+        self.open.set(self.open.get() + 1);
+        Exchange { progress: Rc::clone(self), _counted: self.requests.add_one() }
+    }
+
+    fn end(&self) {
+        self.open.set(self.open.get() - 1);
+        if self.open.get() == 0 {
+            self.wait_for(Waiting::Request);
+        }
+    }
+
+    fn wait_for(&self, waiting: Waiting) {
+        self.waiting.set(waiting);
+        self.since.set(Stopwatch::start());
+    }
+
+    /// What is overdue, or for how long nothing can be.
+    fn check(&self, limits: &Limits) -> Result<Duration, Overdue> {
+        // What is waited for may change while the timer runs.
+        let at_most = limits.request_head.min(limits.keep_alive).min(limits.body_stall);
+        if let Some(blocked) = self.write_blocked.get() {
+            return left(limits.body_stall, blocked).ok_or(Overdue::Write).map(|left| left.min(at_most));
+        }
+        if self.open.get() > 0 {
+            return Ok(at_most);
+        }
+        match self.waiting.get() {
+            Waiting::First => left(limits.request_head, self.since.get()).ok_or(Overdue::Idle),
+            Waiting::Request => left(limits.keep_alive, self.since.get()).ok_or(Overdue::Idle),
+            Waiting::Head => left(limits.request_head, self.since.get()).ok_or(Overdue::Head),
+        }
+        .map(|left| left.min(at_most))
+    }
+}
+
+/// One request and its response; ends with the last byte of the response.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    progress: Rc<Progress>,
+    _counted: Counted,
+}
+
+impl Exchange {
+    /// Its response, which keeps it open until the end.
+    pub(super) fn answer_with<B>(self, response: Response<B>) -> Response<Tracked<B>> {
+        self.progress.answer_goes_on();
+        response.map(|body| Tracked { body, exchange: self })
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.progress.end();
+    }
+}
+
+/// A response body that ends its exchange.
+#[derive(Debug)]
+pub(super) struct Tracked<B> {
+    body: B,
+    exchange: Exchange,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.exchange.progress.answer_goes_on();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Fires when something is overdue; one timer for the whole life of a connection.
+pub(super) struct Deadline(Pin<Box<Sleep>>);
+
+impl Deadline {
+    pub(super) fn new(progress: &Progress, limits: &Limits) -> Self {
+        Self(Box::pin(tokio::time::sleep(progress.check(limits).unwrap_or_default())))
+    }
+
+    /// Ready when a deadline has passed.
+    pub(super) fn poll(
+        &mut self,
+        progress: &Progress,
+        limits: &Limits,
+        context: &mut Context<'_>,
+    ) -> Poll<Overdue> {
+        while self.0.as_mut().poll(context).is_ready() {
+            match progress.check(limits) {
+                Ok(left) => self.0.set(tokio::time::sleep(left)),
+                Err(overdue) => return Poll::Ready(overdue),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+fn left(limit: Duration, since: Stopwatch) -> Option<Duration> {
+    limit.checked_sub(since.elapsed()).filter(|left| !left.is_zero())
+}
