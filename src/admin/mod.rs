@@ -1,7 +1,20 @@
 //! What an administrator asks of a running gateway.
+//!
+//! Two doors with different trust: a TCP listener that shows health and metrics to whoever reaches
+//! it, and a unix socket (mode 0600) for the commands, which may change things. Leaves the doing to
+//! [`Control`], which the composition root implements.
+
+pub mod client;
+mod responses;
+mod serve;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::serve::{Admin, AdminError, Doors};
 
 /// Where administrators ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,4 +23,59 @@ pub struct Config {
     pub socket: PathBuf,
     /// The listener of `/live`, `/ready` and `/metrics`; none = off.
     pub listen: Option<SocketAddr>,
+}
+
+/// What a running gateway does for its administrator.
+pub trait Control: Send + Sync + 'static {
+    /// Takes over the configuration files as they are now, or says everything that is wrong.
+    fn reload(&self) -> Doing<'_, Result<ReloadReport, Vec<String>>>;
+
+    /// What keeps the gateway from doing its work; empty when nothing does.
+    fn impediments(&self) -> Doing<'_, Vec<String>>;
+
+    /// The metrics in the OpenMetrics text format.
+    fn metrics(&self) -> String;
+
+    /// Live sessions for each key that signed a session's cookie.
+    fn key_use(&self) -> Doing<'_, Result<Vec<KeyUse>, String>>;
+
+    /// Ends all sessions of a user and says how many there were.
+    fn end_sessions(&self, user: String) -> Doing<'_, Result<usize, String>>;
+}
+
+/// A future of [`Control`].
+pub type Doing<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a successful reload did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// The sections that changed.
+    pub changed: Vec<String>,
+    /// Keys whose new values wait for a restart.
+    pub restart_needed: Vec<String>,
+    /// Sessions that ended because their account is gone or disabled.
+    pub sessions_ended: usize,
+}
+
+/// How many live sessions depend on a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyUse {
+    /// The key's id.
+    pub key: String,
+    /// Live sessions whose cookie it signed.
+    pub sessions: u64,
+}
+
+/// How many sessions a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// How many.
+    pub ended: usize,
+}
+
+/// Why a command was refused by the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// One line each.
+    pub problems: Vec<String>,
 }

@@ -1,4 +1,45 @@
-//! The gateway's own pages.
+//! The gateway's own pages: everything below the portal's path.
+//!
+//! Which requests come here, how errors look and the headers of every response are the gateway's
+//! matter. Invariants: nothing is changed by GET or HEAD; every form proves where it comes from
+//! before it has any effect; a store that cannot answer is an error, never "not signed in".
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+
+use crate::clock::Clock;
+use crate::login::Login;
+use crate::login::accounts::AccountsError;
+use crate::session::cookie::Found;
+use crate::session::engine::{Engine, Resumed};
+use crate::session::record::Session;
+use crate::session::store::StoreError;
+use crate::storage::sqlite::StorageError;
+use crate::telemetry::audit::{Audit, Event, EventKind};
+
+mod account;
+pub mod assets;
+mod builtin;
+pub mod csrf;
+mod form;
+mod login;
+mod logout;
+pub mod page;
+pub mod return_to;
+mod session_info;
+pub mod strings;
+
+pub use builtin::{BuiltinPage, builtin};
+pub use login::REASON_EXPIRED;
+pub use page::{ErrorPage, Place, Reader};
+pub use return_to::ReturnTo;
+pub use session_info::CHALLENGE;
+
+use csrf::Forged;
 
 /// Settings of the gateway's own pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -6,3 +47,216 @@ pub struct Config {
     /// The path prefix, without a slash at its end; `/.vestibule` by default.
     pub path: String,
 }
+
+/// The gateway's own pages.
+#[derive(Debug)]
+pub struct Portal {
+    engine: Engine,
+    login: Arc<Login>,
+    clock: Clock,
+    audit: Audit,
+    config: ArcSwap<Config>,
+}
+
+impl Portal {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(engine: Engine, login: Arc<Login>, clock: Clock, audit: Audit, config: Config) -> Self {
+        Self { engine, login, clock, audit, config: ArcSwap::from_pointee(config) }
+    }
+
+    /// Other settings from the next request on.
+    pub fn reload(&self, config: Config) {
+        self.config.store(Arc::new(config));
+    }
+
+    /// Answers a request below the portal's path.
+    pub async fn serve(&self, request: Request<'_>) -> Result<Response<Bytes>, PortalError> {
+        let config = self.config.load_full();
+        let request = Visit { request, portal: &config.path };
+        match (request.path_below_portal, Verb::of(request.method)) {
+            ("/login", Verb::Look) => self.show_login(&request).await,
+            ("/login", Verb::Post) => self.submit_login(&request).await,
+            ("/logout", Verb::Look) => self.ask_logout(&request).await,
+            ("/logout", Verb::Post) => self.submit_logout(&request).await,
+            ("/account", Verb::Look) => self.show_account(&request).await,
+            ("/session", Verb::Look) => self.show_session(&request).await,
+            ("/session/extend", Verb::Post) => self.extend_session(&request).await,
+            ("/ping", Verb::Look) => Ok(page::respond(StatusCode::OK, page::TEXT, "ok\n".to_owned())),
+            ("/login" | "/logout", Verb::Other) => Err(PortalError::MethodNotAllowed("GET, HEAD, POST")),
+            ("/account" | "/session" | "/ping", _) => Err(PortalError::MethodNotAllowed("GET, HEAD")),
+            ("/session/extend", _) => Err(PortalError::MethodNotAllowed("POST")),
+            (path, verb) => asset(path, verb),
+        }
+    }
+
+    /// Who is asking. Only [`Activity::Counts`] keeps an idle session alive.
+    async fn caller(&self, headers: &HeaderMap, activity: Activity) -> Result<Caller, StoreError> {
+        let Found::Valid(token, _) = self.engine.present(headers) else { return Ok(Caller::Nobody) };
+        let found = match activity {
+            Activity::Counts => self.engine.resume(&token).await?,
+            Activity::DoesNotCount => self.engine.peek(&token).await?,
+        };
+        Ok(match found {
+            Resumed::Live(session) => Caller::Known(session),
+            Resumed::Expired(_) => Caller::Expired,
+            Resumed::Gone => Caller::Nobody,
+        })
+    }
+
+    /// Notes a form that is not taken. One that lay open for too long is nobody's attack.
+    fn note_forgery(&self, visit: &Visit<'_>, forged: Forged) {
+        let detail = match forged {
+            Forged::Expired => return,
+            Forged::Origin => "sent by another site",
+            Forged::NoCookie => "without its cookie",
+            Forged::Token => "token not valid",
+        };
+        self.audit.record(Event {
+            address: Some(visit.client),
+            request_id: Some(visit.request_id),
+            detail: Some(detail),
+            ..Event::new(EventKind::Csrf)
+        });
+    }
+}
+
+/// A request for one of our pages.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The canonical path without the portal's: empty, or it begins with `/`.
+    pub path_below_portal: &'a str,
+    /// The query as it came.
+    pub query: Option<&'a str>,
+    /// The headers as they came.
+    pub headers: &'a HeaderMap,
+    /// The whole body; who calls bounds it.
+    pub body: Bytes,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The request's id.
+    pub request_id: &'a str,
+    /// The canonical authority: host, and port where it is not the scheme's own.
+    pub host: &'a str,
+}
+
+/// Why there is no answer of ours; the gateway makes one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortalError {
+    /// Sessions or accounts cannot be read or written: 503, and cookies stay.
+    #[error("sessions or accounts cannot be read: {0}")]
+    StoreUnavailable(String),
+    /// Sessions or accounts have too much to do: 503.
+    #[error("too much to do at once: {0}")]
+    Busy(String),
+    /// There is no such page: 404.
+    #[error("there is no such page")]
+    NotFound,
+    /// The page takes these methods: 405 with `Allow`.
+    #[error("the page takes {0} only")]
+    MethodNotAllowed(&'static str),
+    /// Another site sent the form: 403.
+    #[error(transparent)]
+    Forged(#[from] Forged),
+    /// The system has no random numbers: 500.
+    #[error("the system gives no random numbers: {0}")]
+    Random(String),
+}
+
+impl From<StoreError> for PortalError {
+    fn from(error: StoreError) -> Self {
+        Self::StoreUnavailable(error.to_string())
+    }
+}
+
+impl From<AccountsError> for PortalError {
+    fn from(error: AccountsError) -> Self {
+        match error {
+            AccountsError::Storage(StorageError::Busy { .. }) => Self::Busy(error.to_string()),
+            _ => Self::StoreUnavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<getrandom::Error> for PortalError {
+    fn from(error: getrandom::Error) -> Self {
+        Self::Random(error.to_string())
+    }
+}
+
+/// A request, and the settings of that moment.
+#[derive(Debug)]
+struct Visit<'a> {
+    request: Request<'a>,
+    portal: &'a str,
+}
+
+impl Visit<'_> {
+    const fn place(&self) -> Place<'_> {
+        Place { portal: self.portal, host: self.request.host }
+    }
+
+    /// The value of `name` in the query, if it is one that needs no decoding.
+    fn query_value(&self, name: &str) -> Option<&str> {
+        let pairs = self.query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+        pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    fn field(&self, name: &str) -> Option<String> {
+        form::field(&self.body, name)
+    }
+
+    /// The login page, with what stands after its `?`.
+    fn to_login(&self, query: &str) -> Response<Bytes> {
+        let location = format!("{}/login{query}", self.portal);
+        page::see_other(HeaderValue::try_from(location).unwrap_or_else(|_| HeaderValue::from_static("/")))
+    }
+}
+
+impl<'a> std::ops::Deref for Visit<'a> {
+    type Target = Request<'a>;
+
+    fn deref(&self) -> &Request<'a> {
+        &self.request
+    }
+}
+
+#[derive(Debug)]
+enum Caller {
+    Nobody,
+    Expired,
+    Known(Arc<Session>),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Activity {
+    Counts,
+    DoesNotCount,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Look,
+    Post,
+    Other,
+}
+
+impl Verb {
+    fn of(method: &Method) -> Self {
+        match *method {
+            Method::GET | Method::HEAD => Self::Look,
+            Method::POST => Self::Post,
+            _ => Self::Other,
+        }
+    }
+}
+
+fn asset(path: &str, verb: Verb) -> Result<Response<Bytes>, PortalError> {
+    let found = path.strip_prefix(assets::FOLDER).and_then(assets::serve).ok_or(PortalError::NotFound)?;
+    if verb == Verb::Look { Ok(found) } else { Err(PortalError::MethodNotAllowed("GET, HEAD")) }
+}
+
+#[cfg(test)]
+mod tests;

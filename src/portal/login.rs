@@ -1,0 +1,218 @@
+//! The login page and what comes of its form.
+//!
+//! Who may pass is decided by the login room. Invariants: a login always begins a new session and
+//! ends the one that the browser still had; every failure looks the same.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{RETRY_AFTER, SET_COOKIE, USER_AGENT};
+use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+use super::csrf::{self, Forged, Nonce};
+use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, page, strings};
+use crate::identity::{AuthMethod, Identity};
+use crate::login::{Attempt, Outcome};
+use crate::secret::Secret;
+use crate::session::engine::{EndReason, Login, Opened};
+use crate::session::lifetime::Remember;
+use crate::session::record::Session;
+
+impl Portal {
+    /// The form; for somebody who is signed in the question whether to go on or to switch.
+    pub(super) async fn show_login(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
+        let next = ReturnTo::from_query(visit.query).outside(visit.portal);
+        let note = match self.caller(visit.headers, Activity::DoesNotCount).await? {
+            Caller::Known(session) => return Ok(self.offer_switch(visit, &session, &next)),
+            Caller::Expired => Some(strings::SESSION_EXPIRED),
+            Caller::Nobody => note(visit.query_value("reason")),
+        };
+        self.form(visit, StatusCode::OK, &Filled { note, ..Filled::new(next) })
+    }
+
+    /// Looks at a form that came in.
+    pub(super) async fn submit_login(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
+        let next = ReturnTo::parse(&visit.field("next").unwrap_or_default()).outside(visit.portal);
+        let user = visit.field("user").unwrap_or_default();
+        let filled = Filled { user: &user, remember: self.wish(visit), ..Filled::new(next) };
+        if let Err(forged) = self.check_login_form(visit) {
+            return self.refuse_form(visit, filled, forged);
+        }
+        match self.attempt(visit, &user).await? {
+            Outcome::Proved(identity, method) => self.begin(visit, filled, identity, method).await,
+            Outcome::Refused => self.refuse(visit, filled),
+            Outcome::Throttled { retry_after } => {
+                let page = filled.alarmed(strings::throttled(retry_after));
+                Ok(retry(self.form(visit, StatusCode::TOO_MANY_REQUESTS, &page)?, retry_after))
+            }
+            Outcome::Busy => {
+                let page = filled.alarmed(strings::BUSY.to_owned());
+                Ok(retry(self.form(visit, StatusCode::SERVICE_UNAVAILABLE, &page)?, BUSY_FOR))
+            }
+        }
+    }
+
+    fn offer_switch(&self, visit: &Visit<'_>, session: &Session, next: &ReturnTo) -> Response<Bytes> {
+        let token = csrf::session_token(&self.engine.ring(), session.id().as_bytes(), self.clock.now());
+        let context = SwitchPage { token, user: session.identity().user.as_str(), next: next.as_str() };
+        page::render(visit.place(), StatusCode::OK, "switch.html", &context)
+    }
+
+    fn form(
+        &self,
+        visit: &Visit<'_>,
+        status: StatusCode,
+        filled: &Filled<'_>,
+    ) -> Result<Response<Bytes>, PortalError> {
+        let nonce = Nonce::of_browser(visit.headers)?;
+        let context = LoginPage {
+            token: csrf::login_token(&self.engine.ring(), &nonce, self.clock.now()),
+            next: filled.next.as_str(),
+            user: if filled.user.chars().count() <= SHOWN_NAME_LIMIT { filled.user } else { "" },
+            alarm: filled.alarm.as_deref(),
+            note: filled.note,
+            offer_remember: self.offers_remember(),
+            remember: filled.remember == Remember::Yes,
+        };
+        let mut response = page::render(visit.place(), status, "login.html", &context);
+        response.headers_mut().append(SET_COOKIE, nonce.to_cookie());
+        Ok(response)
+    }
+
+    fn check_login_form(&self, visit: &Visit<'_>) -> Result<(), Forged> {
+        csrf::check_origin(visit.headers, visit.host)?;
+        let token = visit.field("token").unwrap_or_default();
+        csrf::check_login(&self.engine.ring(), visit.headers, &token, self.clock.now())
+    }
+
+    /// Another site gets an error; a person whose form is stale gets a fresh one.
+    fn refuse_form(
+        &self,
+        visit: &Visit<'_>,
+        filled: Filled<'_>,
+        forged: Forged,
+    ) -> Result<Response<Bytes>, PortalError> {
+        self.note_forgery(visit, forged);
+        let text = match forged {
+            Forged::Origin => return Err(forged.into()),
+            Forged::NoCookie => strings::NO_COOKIE,
+            Forged::Token | Forged::Expired => strings::FORM_EXPIRED,
+        };
+        self.form(visit, StatusCode::FORBIDDEN, &filled.alarmed(text.to_owned()))
+    }
+
+    async fn attempt(&self, visit: &Visit<'_>, user: &str) -> Result<Outcome, PortalError> {
+        let password = Secret::new(visit.field("password").unwrap_or_default());
+        let (address, request_id) = (visit.client, visit.request_id);
+        Ok(self.login.attempt(Attempt { user, password, address, request_id }).await?)
+    }
+
+    fn refuse(&self, visit: &Visit<'_>, filled: Filled<'_>) -> Result<Response<Bytes>, PortalError> {
+        let page = filled.alarmed(strings::REFUSED.to_owned());
+        let mut response = self.form(visit, StatusCode::UNAUTHORIZED, &page)?;
+        response.headers_mut().insert(http::header::WWW_AUTHENTICATE, super::CHALLENGE);
+        Ok(response)
+    }
+
+    /// Begins the session of somebody who proved who they are.
+    async fn begin(
+        &self,
+        visit: &Visit<'_>,
+        filled: Filled<'_>,
+        identity: Identity,
+        method: AuthMethod,
+    ) -> Result<Response<Bytes>, PortalError> {
+        if let Caller::Known(earlier) = self.caller(visit.headers, Activity::DoesNotCount).await? {
+            self.engine.end(&earlier, EndReason::Replaced).await?;
+        }
+        let user = identity.user.clone();
+        let user_agent =
+            visit.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let login = Login { identity, method, remember: filled.remember, user_agent, address: visit.client };
+        let Opened { cookie, session } = self.engine.open(login).await?;
+        // SECURITY: an account that was disabled since its password was read lost its sessions before
+        // this one began.
+        let enabled = self.login.still_enabled(&user).await;
+        if !matches!(enabled, Ok(true)) {
+            self.engine.end(&session, EndReason::AccountDisabled).await?;
+            enabled?;
+            return self.refuse(visit, filled);
+        }
+        let mut response = page::see_other(filled.next.to_location());
+        response.headers_mut().append(SET_COOKIE, cookie);
+        Ok(response)
+    }
+
+    fn offers_remember(&self) -> bool {
+        !self.engine.policy().lifetimes.remember.is_zero()
+    }
+
+    fn wish(&self, visit: &Visit<'_>) -> Remember {
+        let ticked = visit.field("remember").is_some_and(|value| value == "yes");
+        if ticked && self.offers_remember() { Remember::Yes } else { Remember::No }
+    }
+}
+
+/// What the form is filled with.
+#[derive(Debug)]
+struct Filled<'a> {
+    next: ReturnTo,
+    user: &'a str,
+    remember: Remember,
+    alarm: Option<String>,
+    note: Option<&'static str>,
+}
+
+impl Filled<'_> {
+    const fn new(next: ReturnTo) -> Self {
+        Self { next, user: "", remember: Remember::No, alarm: None, note: None }
+    }
+
+    fn alarmed(self, alarm: String) -> Self {
+        Self { alarm: Some(alarm), ..self }
+    }
+}
+
+#[derive(Serialize)]
+struct LoginPage<'a> {
+    token: String,
+    next: &'a str,
+    user: &'a str,
+    alarm: Option<&'a str>,
+    note: Option<&'static str>,
+    offer_remember: bool,
+    remember: bool,
+}
+
+#[derive(Serialize)]
+struct SwitchPage<'a> {
+    token: String,
+    user: &'a str,
+    next: &'a str,
+}
+
+/// The `reason` in the query of the login page for somebody whose session has expired.
+pub const REASON_EXPIRED: &str = "expired";
+/// The `reason` of somebody who signed out.
+pub(super) const REASON_SIGNED_OUT: &str = "signed-out";
+
+/// After that long a hashing thread is likely to be free.
+const BUSY_FOR: Duration = Duration::from_secs(2);
+
+/// A name of more characters is not written back into the form.
+const SHOWN_NAME_LIMIT: usize = 128;
+
+fn note(reason: Option<&str>) -> Option<&'static str> {
+    match reason {
+        Some(REASON_EXPIRED) => Some(strings::SESSION_EXPIRED),
+        Some(REASON_SIGNED_OUT) => Some(strings::SIGNED_OUT),
+        _ => None,
+    }
+}
+
+fn retry(mut response: Response<Bytes>, after: Duration) -> Response<Bytes> {
+    let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    response
+}
