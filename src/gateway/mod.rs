@@ -1,108 +1,322 @@
-//! The request path.
+//! The request path, top to bottom: canonical form, real client, portal, route, caller, decision,
+//! and the act that follows.
+//!
+//! Leaves connections to `server`, the backend conversation to [`crate::proxy`] and the own pages to
+//! [`crate::portal`]. Invariants: the snapshot is taken per request, so that a changed rule bites on
+//! open connections; what is forwarded is the canonical form that was decided on; nothing is
+//! forwarded without a [`decision::Permit`].
 
+pub mod answers;
+pub mod body;
+mod builtin;
+pub mod caller;
+pub mod canonical;
+pub mod decision;
+pub mod error_page;
+pub mod explain;
+mod form;
+pub mod identity_headers;
+pub mod record;
+pub mod reject;
+pub mod request_id;
+pub mod route;
+pub mod security_headers;
+mod settings;
+pub mod snapshot;
+mod tunnel;
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Method};
-use ipnet::IpNet;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderName, Method, Request, Response, Uri, header};
+use hyper::body::Incoming;
 
-use crate::identity::{Group, UserId};
+pub use self::settings::{Access, Config, HeadersConfig, HostPattern, IdentityHeaders, Profile, Route, Who};
 
-/// Which requests go where, for whom, with which headers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// All routes, in the order of the file (which has no meaning but in messages).
-    pub routes: Vec<Arc<Route>>,
-    /// How an identity is told to backends.
-    pub identity: IdentityHeaders,
-    /// The security headers of responses.
-    pub headers: HeadersConfig,
-    /// Networks whose `Forwarded` and `X-Forwarded-For` are believed.
-    pub trusted_proxies: Vec<IpNet>,
+use self::body::ResponseBody;
+use self::caller::CallerState;
+use self::canonical::Canonical;
+use self::decision::{Decision, Forbidden, Guest, Permit, Question};
+use self::record::{Journal, Record};
+use self::reject::Reject;
+use self::request_id::RequestIds;
+use self::route::{Backend, Place};
+use self::snapshot::Snapshot;
+use self::tunnel::Tunnel;
+use crate::clock::Clock;
+use crate::portal::{self, Portal, csrf};
+use crate::proxy::headers::Forwarded;
+use crate::proxy::{self, Pools};
+use crate::session::cookie;
+use crate::session::engine::Engine;
+use crate::telemetry::audit::{Audit, Event, EventKind};
+use crate::telemetry::metrics::Outcome;
+
+/// What all workers share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The configuration of the moment.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Who is signed in.
+    pub engine: Engine,
+    /// Our own pages.
+    pub portal: Arc<Portal>,
+    /// The security events.
+    pub audit: Audit,
+    /// The time.
+    pub clock: Clock,
 }
 
-/// Host and path prefix, and the rule that holds there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// Which hosts.
-    pub host: HostPattern,
-    /// A canonical path prefix on segment borders: `/`, or `/a/b` without a slash at its end.
-    pub path: String,
-    /// The upstream's name; none only for `access = "deny"` and for the built-in page.
-    pub upstream: Option<String>,
-    /// Who may pass.
-    pub access: Access,
-    /// The methods that may pass; empty = all.
-    pub methods: Vec<Method>,
-    /// The client networks that may pass; empty = all.
-    pub networks: Vec<IpNet>,
-    /// The line in the configuration file where the route begins, for messages.
-    pub line: usize,
+/// The request path of one worker.
+pub struct Gateway {
+    shared: Shared,
+    pools: Rc<Pools>,
+    journal: Rc<Journal>,
+    request_ids: RequestIds,
+    generation: Cell<u64>,
 }
 
-/// The hosts of a route.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum HostPattern {
-    /// Every host.
-    Any,
-    /// This one, in lower case.
-    Exact(String),
-    /// Every host below this one, from `*.example.com`; holds `example.com`.
-    Below(String),
+/// What a request is answered with.
+pub struct Answer {
+    /// The response.
+    pub response: Response<ResponseBody>,
+    /// After a 101: what happens on the connection from then on.
+    pub tunnel: Option<Tunnel>,
 }
 
-/// Who may pass a route.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Nobody.
-    Deny,
-    /// Everybody; sessions are not looked at.
-    Public,
-    /// Everybody; who has a session is told to the backend.
-    Optional,
-    /// Who has a session and is named here.
-    Login(Who),
+impl Gateway {
+    /// The request path of a worker that tells its requests to `journal`.
+    #[must_use]
+    pub fn new(shared: Shared, journal: Journal) -> Self {
+        Self {
+            shared,
+            pools: Rc::new(Pools::new()),
+            journal: Rc::new(journal),
+            request_ids: RequestIds::new(),
+            generation: Cell::new(u64::MAX),
+        }
+    }
+
+    /// Answers a request from `peer`. Cannot fail: every trouble is an answer too.
+    pub async fn handle(&self, request: Request<Incoming>, peer: IpAddr) -> Answer {
+        let snapshot = self.snapshot();
+        let now = self.shared.clock.now();
+        let mut record = Record::begin(&self.journal, &request, peer, now, self.request_ids.next());
+        let format = error_page::Format::of(request.headers());
+        let method = request.method().clone();
+        let (mut response, tunnel) = match self.respond(&snapshot, request, &mut record).await {
+            Ok(Answered::Own(response)) => (answers::own(&snapshot, response), None),
+            Ok(Answered::Proxied(proxy::Answer::Response(response))) => {
+                (answers::proxied(&snapshot, response.map(ResponseBody::upstream)), None)
+            }
+            Ok(Answered::Proxied(proxy::Answer::Upgraded(upgraded))) => {
+                let response = upgraded.response.map(|()| ResponseBody::empty());
+                (answers::proxied(&snapshot, response), Some((upgraded.backend, upgraded.read_ahead)))
+            }
+            Err(reject) => (answers::rejected(&snapshot, &reject, format, &mut record), None),
+        };
+        if method == Method::HEAD && tunnel.is_none() && record.outcome != Outcome::Forwarded {
+            response = answers::head_only(response);
+        }
+        response.headers_mut().insert(X_REQUEST_ID, record.request_id.to_header());
+        record.answered(response.status());
+        match tunnel {
+            Some((backend, read_ahead)) => {
+                Answer { response, tunnel: Some(Tunnel { backend, read_ahead, record }) }
+            }
+            None => Answer { response: response.map(|body| body.recorded_by(record)), tunnel: None },
+        }
+    }
+
+    /// The configuration of the moment; connections to upstreams that it no longer has are closed.
+    fn snapshot(&self) -> Arc<Snapshot> {
+        let snapshot = self.shared.snapshot.load_full();
+        if self.generation.replace(snapshot.generation) != snapshot.generation {
+            let live: Vec<u64> = snapshot.upstreams.iter().map(|upstream| upstream.id()).collect();
+            self.pools.retain(&live);
+        }
+        snapshot
+    }
+
+    async fn respond(
+        &self,
+        snapshot: &Snapshot,
+        mut request: Request<Incoming>,
+        record: &mut Record,
+    ) -> Result<Answered, Reject> {
+        snapshot.limits.check_head(&request)?;
+        let canonical = Canonical::of(&request).map_err(Reject::Malformed)?;
+        record.authority = Some(canonical.authority.clone());
+        refuse_trace(request.method())?;
+        let peer = record.client;
+        record.client =
+            proxy::client_addr::client_address(peer, request.headers(), &snapshot.trusted_proxies);
+        snapshot.identity.strip(request.headers_mut());
+        if let Some(page) = snapshot.portal_page(canonical.path()) {
+            record.outcome = Outcome::Portal;
+            return self.portal_page(page, &canonical, request, record).await.map(Answered::Own);
+        }
+        let place = snapshot.routes.find(canonical.host(), canonical.path()).ok_or(Reject::NotFound)?;
+        refuse_ambiguity(snapshot, &canonical)?;
+        let caller = self.caller(&place.route.access, request.headers(), record).await;
+        let question = Question {
+            route: &place.route,
+            method: request.method(),
+            client: record.client,
+            caller: caller.as_caller(),
+        };
+        match decision::decide(question) {
+            Decision::Allow(permit) => {
+                self.forward(snapshot, place, &permit, &canonical, request, peer, record).await
+            }
+            Decision::AskLogin(guest) => {
+                record.outcome = Outcome::LoginNeeded;
+                answers::ask_login(&snapshot.portal, guest, &canonical, &request).map(Answered::Own)
+            }
+            Decision::Forbid(why) => Err(self.forbid(why, record)),
+            Decision::MethodNotAllowed => Err(Reject::MethodNotAllowed(allowed(&place.route.methods))),
+            Decision::Unavailable => {
+                Err(Reject::StoreUnavailable("the session store did not answer".to_owned()))
+            }
+        }
+    }
+
+    async fn portal_page(
+        &self,
+        page: &str,
+        canonical: &Canonical,
+        request: Request<Incoming>,
+        record: &mut Record,
+    ) -> Result<Response<Bytes>, Reject> {
+        let (parts, body) = request.into_parts();
+        let body = form::read(body).await?;
+        let asked = portal::Request {
+            method: &parts.method,
+            path_below_portal: page,
+            query: canonical.target.query(),
+            headers: &parts.headers,
+            body,
+            client: record.client,
+            request_id: record.request_id.as_str(),
+            host: canonical.authority.to_str().unwrap_or_default(),
+        };
+        Ok(self.shared.portal.serve(asked).await?)
+    }
+
+    async fn caller(&self, access: &Access, headers: &http::HeaderMap, record: &mut Record) -> CallerState {
+        if !matches!(access, Access::Optional | Access::Login(_)) {
+            return CallerState::Guest(Guest::New);
+        }
+        let caller = caller::find(&self.shared.engine, headers).await;
+        if let CallerState::Known(session) = &caller {
+            record.session = Some(Arc::clone(session));
+        }
+        caller
+    }
+
+    fn forbid(&self, why: Forbidden, record: &Record) -> Reject {
+        self.shared.audit.record(Event {
+            user: record.session.as_ref().map(|session| session.identity().user.as_str()),
+            session: record.session.as_ref().map(|session| session.id().to_string()),
+            address: Some(record.client),
+            request_id: Some(record.request_id.as_str()),
+            detail: Some(why.as_str()),
+            ..Event::new(EventKind::AuthorizationFailed)
+        });
+        Reject::Forbidden(why)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is one of the phases before")]
+    async fn forward(
+        &self,
+        snapshot: &Snapshot,
+        place: &Place,
+        permit: &Permit<'_>,
+        canonical: &Canonical,
+        mut request: Request<Incoming>,
+        peer: IpAddr,
+        record: &mut Record,
+    ) -> Result<Answered, Reject> {
+        self.prepare(snapshot, permit, canonical, &mut request, peer, record);
+        let upstream = match &place.backend {
+            Backend::Upstream(upstream) => upstream,
+            Backend::BuiltIn => {
+                return Ok(Answered::Own(builtin::page(
+                    &request,
+                    permit.identity(),
+                    portal::Place { portal: &snapshot.portal, host: record.host() },
+                )));
+            }
+            Backend::None => {
+                return Err(Reject::Internal("a route without a backend let a request pass".to_owned()));
+            }
+        };
+        record.upstream = Some(Arc::clone(upstream));
+        record.outcome = Outcome::Forwarded;
+        let forward = proxy::Forward {
+            upstream,
+            pools: &self.pools,
+            limits: snapshot.limits.body,
+            trailers: &snapshot.trailers,
+        };
+        proxy::forward(forward, request).await.map(Answered::Proxied).map_err(Reject::Forward)
+    }
+
+    /// Makes the request that the backend sees: the canonical form, our cookies gone, who is asking.
+    fn prepare(
+        &self,
+        snapshot: &Snapshot,
+        permit: &Permit<'_>,
+        canonical: &Canonical,
+        request: &mut Request<Incoming>,
+        peer: IpAddr,
+        record: &Record,
+    ) {
+        let forwarded = Forwarded {
+            peer,
+            peer_trusted: snapshot.is_trusted(peer),
+            scheme: "https",
+            host: canonical.authority(),
+            request_id: record.request_id.as_str(),
+            version: request.version(),
+        };
+        *request.uri_mut() = Uri::from(canonical.target.clone());
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, canonical.authority.clone());
+        proxy::headers::prepare(headers, &forwarded);
+        cookie::strip(headers, &[&self.shared.engine.policy().cookie.name, csrf::COOKIE]);
+        if let Some(identity) = permit.identity() {
+            snapshot.identity.set(identity, headers);
+        }
+    }
 }
 
-/// Which users pass a route: those in `users` or in one of `groups`; all if both are empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Who {
-    /// By name.
-    pub users: Vec<UserId>,
-    /// By group.
-    pub groups: Vec<Group>,
+enum Answered {
+    Own(Response<Bytes>),
+    Proxied(proxy::Answer),
 }
 
-/// The headers that tell a backend who is asking.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdentityHeaders {
-    /// The user's name.
-    pub user: HeaderName,
-    /// The groups, joined with `,`.
-    pub groups: HeaderName,
-    /// The e-mail address.
-    pub email: HeaderName,
-    /// The name for people.
-    pub name: HeaderName,
-    /// More headers that carry the user's name.
-    pub also: Vec<HeaderName>,
+/// TRACE echoes cookies back to scripts (ASVS 13.4.4).
+fn refuse_trace(method: &Method) -> Result<(), Reject> {
+    if *method == Method::TRACE { Err(Reject::MethodNotAllowed(String::new())) } else { Ok(()) }
 }
 
-/// The security headers of responses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeadersConfig {
-    /// How they meet those of the backend.
-    pub profile: Profile,
-    /// The value of `Strict-Transport-Security`.
-    pub hsts: HeaderValue,
+fn allowed(methods: &[Method]) -> String {
+    let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    names.join(", ")
 }
 
-/// How our security headers meet those of the backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
-    /// Set where the backend set none; nothing that breaks old applications.
-    Compatible,
-    /// Ours win.
-    Strict,
-    /// Backend responses stay as they are.
-    Off,
+/// SECURITY: a path that a backend could read differently must not meet a rule that was not meant
+/// for it. Where everything is open to everybody, the reading does not matter.
+fn refuse_ambiguity(snapshot: &Snapshot, canonical: &Canonical) -> Result<(), Reject> {
+    match canonical.ambiguity {
+        Some(ambiguity) if !snapshot.routes.is_open(canonical.host()) => Err(Reject::Ambiguous(ambiguity)),
+        _ => Ok(()),
+    }
 }
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

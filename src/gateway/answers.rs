@@ -1,0 +1,86 @@
+//! From what was decided to a response: headers of ours, redirects to the login page, errors.
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body;
+
+use super::body::ResponseBody;
+use super::canonical::Canonical;
+use super::decision::{Guest, Kind};
+use super::error_page::{self, Format};
+use super::record::Record;
+use super::reject::Reject;
+use super::snapshot::Snapshot;
+use crate::portal::{REASON_EXPIRED, ReturnTo};
+use crate::telemetry::metrics::Outcome;
+
+/// A response of ours, with the strict security headers.
+pub fn own(snapshot: &Snapshot, response: Response<Bytes>) -> Response<ResponseBody> {
+    let mut response = response.map(ResponseBody::own);
+    snapshot.headers.apply_to_own(response.headers_mut());
+    response
+}
+
+/// A backend's response, with the security headers of the profile.
+pub fn proxied(snapshot: &Snapshot, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+    snapshot.headers.apply_to_proxied(response.headers_mut());
+    response
+}
+
+/// The answer to a request that is not answered with what it asked for.
+pub fn rejected(
+    snapshot: &Snapshot,
+    reject: &Reject,
+    format: Format,
+    record: &mut Record,
+) -> Response<ResponseBody> {
+    let answer = reject.answer();
+    record.outcome = answer.outcome;
+    record.reason = match answer.outcome {
+        Outcome::Refused | Outcome::Failed => Some(answer.code),
+        _ => None,
+    };
+    tracing::debug!(request_id = %record.request_id, reason = reject.reason(), "request not served");
+    let mut response = error_page::response(snapshot, reject, format, record);
+    reject.add_headers(response.headers_mut());
+    own(snapshot, response)
+}
+
+/// The answer to a HEAD: what a GET would be answered with, without its body (RFC 9110 section 9.3.2).
+///
+/// Over HTTP/2 hyper would send the body of one of ours; a backend's has none.
+pub fn head_only(response: Response<ResponseBody>) -> Response<ResponseBody> {
+    let (mut head, body) = response.into_parts();
+    match body.size_hint().exact() {
+        Some(length @ 1..) => {
+            head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            Response::from_parts(head, ResponseBody::empty())
+        }
+        _ => Response::from_parts(head, body),
+    }
+}
+
+/// A page load is sent to the login page and brought back afterwards; everything else gets a 401.
+pub fn ask_login<B>(
+    portal: &str,
+    guest: Guest,
+    canonical: &Canonical,
+    request: &Request<B>,
+) -> Result<Response<Bytes>, Reject> {
+    if Kind::of(request.method(), request.headers()) == Kind::Script {
+        return Err(Reject::LoginNeeded(format!("{portal}/login")));
+    }
+    // As the browser sent it: the canonical form writes `%c3` as `%C3`.
+    let target = ReturnTo::of(request.uri().path_and_query().unwrap_or(&canonical.target));
+    let next = target.to_query();
+    let reason = match guest {
+        Guest::New => "",
+        Guest::Expired => &format!("reason={REASON_EXPIRED}&"),
+    };
+    let location = HeaderValue::try_from(format!("{portal}/login?{reason}next={next}"))
+        .map_err(|error| Reject::Internal(error.to_string()))?;
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}

@@ -1,0 +1,31 @@
+//! The built-in backend: a page that shows who you are and what a backend would get.
+//!
+//! It stands in for an application in a quickstart without one, and sees the request exactly as the
+//! proxy would send it.
+
+use bytes::Bytes;
+use http::{Request, Response};
+
+use crate::identity::Identity;
+use crate::portal::{self, BuiltinPage, Place};
+
+/// Shows a request that is ready to be forwarded.
+#[must_use]
+pub(super) fn page<B>(
+    request: &Request<B>,
+    identity: Option<&Identity>,
+    place: Place<'_>,
+) -> Response<Bytes> {
+    let headers: Vec<(String, String)> = request
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    portal::builtin(&BuiltinPage {
+        place,
+        identity,
+        method: request.method().as_str(),
+        target: request.uri().path_and_query().map_or("/", |target| target.as_str()),
+        headers: &headers,
+    })
+}

@@ -1,0 +1,269 @@
+//! May this request pass? The one place where that is decided.
+//!
+//! Pure: everything it needs comes in, nothing goes out but the answer. Invariant: only [`decide`]
+//! makes a [`Permit`], and without a permit nothing is forwarded.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, Method, header};
+
+use super::{Access, Route, Who};
+use crate::identity::Identity;
+
+/// Who is asking.
+#[derive(Clone, Copy, Debug)]
+pub enum Caller<'a> {
+    /// Nobody that we know, and why.
+    Guest(Guest),
+    /// Somebody with a live session.
+    Known(&'a Identity),
+    /// The session store did not answer: nobody can say.
+    Unknown,
+}
+
+/// Why somebody is a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guest {
+    /// Without a session.
+    New,
+    /// The session has expired.
+    Expired,
+}
+
+/// What kind of answer the client can use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A browser loads a page: it can follow a redirect and show one.
+    PageLoad,
+    /// A script or an API client: it wants a status and JSON.
+    Script,
+}
+
+impl Kind {
+    /// By `Sec-Fetch-Mode` (Fetch Metadata) where the browser sends it, else by `Accept`.
+    #[must_use]
+    pub fn of(method: &Method, headers: &HeaderMap) -> Self {
+        if !matches!(*method, Method::GET | Method::HEAD) || headers.contains_key(header::UPGRADE) {
+            return Self::Script;
+        }
+        let navigates = match headers.get("sec-fetch-mode") {
+            Some(mode) => mode == "navigate",
+            None => headers
+                .get_all(header::ACCEPT)
+                .iter()
+                .any(|accept| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some()),
+        };
+        if navigates { Self::PageLoad } else { Self::Script }
+    }
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'q, 'i> {
+    /// The rule.
+    pub route: &'q Route,
+    /// The method of the request.
+    pub method: &'q Method,
+    /// The real client address.
+    pub client: IpAddr,
+    /// Who is asking.
+    pub caller: Caller<'i>,
+}
+
+/// The answer.
+#[derive(Debug)]
+pub enum Decision<'a> {
+    /// Forward the request.
+    Allow(Permit<'a>),
+    /// Somebody must sign in first.
+    AskLogin(Guest),
+    /// This caller may not pass, and why.
+    Forbid(Forbidden),
+    /// The route does not take this method.
+    MethodNotAllowed,
+    /// The session store did not answer.
+    Unavailable,
+}
+
+/// Why somebody may not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forbidden {
+    /// The route lets nobody pass.
+    Denied,
+    /// Not from this network.
+    Network,
+    /// Neither the user nor a group of theirs is named.
+    NotNamed,
+}
+
+impl Forbidden {
+    /// The reason for administrators.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Denied => "the route lets nobody pass",
+            Self::Network => "the client's address is in none of the route's networks",
+            Self::NotNamed => "the route names neither this user nor one of their groups",
+        }
+    }
+}
+
+/// The proof that a request may be forwarded, and as whom.
+#[derive(Debug)]
+pub struct Permit<'a> {
+    identity: Option<&'a Identity>,
+}
+
+impl<'a> Permit<'a> {
+    /// Who is told to the backend; none for guests.
+    #[must_use]
+    pub const fn identity(&self) -> Option<&'a Identity> {
+        self.identity
+    }
+}
+
+/// Decides on a request.
+#[must_use]
+pub fn decide<'i>(question: Question<'_, 'i>) -> Decision<'i> {
+    let Question { route, method, client, caller } = question;
+    if route.access == Access::Deny {
+        return Decision::Forbid(Forbidden::Denied);
+    }
+    if !route.networks.is_empty() && !route.networks.iter().any(|network| network.contains(&client)) {
+        return Decision::Forbid(Forbidden::Network);
+    }
+    if !route.methods.is_empty() && !route.methods.contains(method) {
+        return Decision::MethodNotAllowed;
+    }
+    match (&route.access, caller) {
+        (Access::Deny, _) => Decision::Forbid(Forbidden::Denied),
+        // A guest sees least, so a silent store makes guests of callers on optional routes.
+        (Access::Public, _) | (Access::Optional, Caller::Guest(_) | Caller::Unknown) => allow(None),
+        (Access::Optional, Caller::Known(identity)) => allow(Some(identity)),
+        (Access::Login(_), Caller::Guest(guest)) => Decision::AskLogin(guest),
+        (Access::Login(_), Caller::Unknown) => Decision::Unavailable,
+        (Access::Login(who), Caller::Known(identity)) if is_named(who, identity) => allow(Some(identity)),
+        (Access::Login(_), Caller::Known(_)) => Decision::Forbid(Forbidden::NotNamed),
+    }
+}
+
+fn allow(identity: Option<&Identity>) -> Decision<'_> {
+    Decision::Allow(Permit { identity })
+}
+
+fn is_named(who: &Who, identity: &Identity) -> bool {
+    (who.users.is_empty() && who.groups.is_empty())
+        || who.users.contains(&identity.user)
+        || who.groups.iter().any(|group| identity.groups.contains(group))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::super::HostPattern;
+    use super::*;
+
+    fn identity(user: &str, groups: &[&str]) -> Identity {
+        Identity {
+            user: user.try_into().unwrap(),
+            groups: groups.iter().map(|&group| group.try_into().unwrap()).collect(),
+            name: None,
+            email: None,
+        }
+    }
+
+    fn route(access: Access) -> Route {
+        Route {
+            host: HostPattern::Any,
+            path: "/".to_owned(),
+            upstream: None,
+            access,
+            methods: Vec::new(),
+            networks: Vec::new(),
+            line: 1,
+        }
+    }
+
+    fn decided(route: &Route, caller: Caller<'_>) -> String {
+        let client = Ipv4Addr::new(10, 0, 0, 7).into();
+        match decide(Question { route, method: &Method::GET, client, caller }) {
+            Decision::Allow(permit) => match permit.identity() {
+                Some(identity) => format!("as {}", identity.user),
+                None => "as guest".to_owned(),
+            },
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_access_meets_each_caller() {
+        let alice = identity("alice", &[]);
+        let callers = [
+            Caller::Guest(Guest::New),
+            Caller::Guest(Guest::Expired),
+            Caller::Unknown,
+            Caller::Known(&alice),
+        ];
+        let table = [
+            (Access::Deny, ["Forbid(Denied)"; 4]),
+            (Access::Public, ["as guest"; 4]),
+            (Access::Optional, ["as guest", "as guest", "as guest", "as alice"]),
+            (
+                Access::Login(Who::default()),
+                ["AskLogin(New)", "AskLogin(Expired)", "Unavailable", "as alice"],
+            ),
+        ];
+        for (access, expected) in table {
+            let route = route(access);
+            assert_eq!(callers.map(|caller| decided(&route, caller)), expected, "{:?}", route.access);
+        }
+    }
+
+    #[test]
+    fn a_user_or_one_of_the_groups_must_be_named() {
+        let who = Who { users: vec!["bob".try_into().unwrap()], groups: vec!["admin".try_into().unwrap()] };
+        let route = route(Access::Login(who));
+        for (user, groups, expected) in [
+            ("bob", &[][..], "as bob"),
+            ("eve", &["staff", "admin"][..], "as eve"),
+            ("eve", &["staff"][..], "Forbid(NotNamed)"),
+            ("Bob", &[][..], "Forbid(NotNamed)"),
+        ] {
+            assert_eq!(decided(&route, Caller::Known(&identity(user, groups))), expected);
+        }
+    }
+
+    #[test]
+    fn a_client_outside_the_networks_is_forbidden_before_anything_is_asked() {
+        let mut route = route(Access::Login(Who::default()));
+        route.networks = vec!["192.168.0.0/16".parse().unwrap()];
+        assert_eq!(decided(&route, Caller::Guest(Guest::New)), "Forbid(Network)");
+        route.networks.push("10.0.0.0/8".parse().unwrap());
+        assert_eq!(decided(&route, Caller::Guest(Guest::New)), "AskLogin(New)");
+    }
+
+    #[test]
+    fn a_method_that_is_not_listed_does_not_pass() {
+        let mut route = route(Access::Public);
+        route.methods = vec![Method::POST];
+        assert_eq!(decided(&route, Caller::Guest(Guest::New)), "MethodNotAllowed");
+    }
+
+    #[test]
+    fn a_page_load_is_told_from_a_script() {
+        let kind = |method: Method, headers: &[(&'static str, &'static str)]| {
+            let headers = headers.iter().map(|&(name, value)| {
+                (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
+            });
+            Kind::of(&method, &headers.collect())
+        };
+        let html = ("accept", "text/html,*/*;q=0.8");
+        assert_eq!(kind(Method::GET, &[html]), Kind::PageLoad);
+        assert_eq!(kind(Method::HEAD, &[("sec-fetch-mode", "navigate")]), Kind::PageLoad);
+        assert_eq!(kind(Method::GET, &[html, ("sec-fetch-mode", "cors")]), Kind::Script);
+        assert_eq!(kind(Method::GET, &[("accept", "*/*")]), Kind::Script);
+        assert_eq!(kind(Method::POST, &[html]), Kind::Script);
+        assert_eq!(kind(Method::GET, &[html, ("upgrade", "websocket")]), Kind::Script);
+    }
+}

@@ -1,0 +1,88 @@
+//! How an error looks: a small page for browsers, JSON for everything else.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use super::record::Record;
+use super::reject::Reject;
+use super::snapshot::Snapshot;
+use crate::portal::{ErrorPage, Place, Reader, ReturnTo, page};
+
+/// What the client can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A page for people.
+    Html,
+    /// JSON for scripts.
+    Json,
+}
+
+impl Format {
+    /// A browser that loads a page says so, whatever the method.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        let loads_page = match headers.get("sec-fetch-mode") {
+            Some(mode) => mode == "navigate",
+            None => headers
+                .get_all(header::ACCEPT)
+                .iter()
+                .any(|accept| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some()),
+        };
+        if loads_page { Self::Html } else { Self::Json }
+    }
+}
+
+/// The response to a rejected request.
+#[must_use]
+pub fn response(snapshot: &Snapshot, reject: &Reject, format: Format, record: &Record) -> Response<Bytes> {
+    // A 401 is only ever given to what can not follow a redirect to the login page.
+    match (format, reject) {
+        (Format::Html, Reject::LoginNeeded(_)) | (Format::Json, _) => json(reject, record),
+        (Format::Html, _) => html(snapshot, reject, record),
+    }
+}
+
+/// A page of text alone, for a client of which nothing is known.
+#[must_use]
+pub fn plain(status: StatusCode, title: &str) -> Response<Bytes> {
+    let body = format!("{} {title}.\n", status.as_u16());
+    with_type(status, "text/plain; charset=utf-8", body.into())
+}
+
+fn html(snapshot: &Snapshot, reject: &Reject, record: &Record) -> Response<Bytes> {
+    let answer = reject.answer();
+    let next = record.target().map(ReturnTo::of).unwrap_or_default();
+    let reader = match (reject, &record.session) {
+        (Reject::Forbidden(_), Some(session)) => Reader::User(&session.identity().user, &next),
+        _ => Reader::Anybody,
+    };
+    page::error(&ErrorPage {
+        place: Place { portal: &snapshot.portal, host: record.host() },
+        status: answer.status,
+        title: answer.title,
+        happened: answer.happened,
+        advice: answer.advice,
+        request_id: record.request_id.as_str(),
+        reader,
+    })
+}
+
+fn json(reject: &Reject, record: &Record) -> Response<Bytes> {
+    let answer = reject.answer();
+    let mut value = serde_json::json!({
+        "error": answer.code,
+        "message": format!("{} {}", answer.happened, answer.advice),
+        "request_id": record.request_id.as_str(),
+    });
+    if let (Reject::LoginNeeded(login_url), Some(object)) = (reject, value.as_object_mut()) {
+        object.insert("login_url".to_owned(), login_url.as_str().into());
+    }
+    with_type(answer.status, "application/json", value.to_string().into())
+}
+
+fn with_type(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

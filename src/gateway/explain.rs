@@ -1,0 +1,126 @@
+//! Why a request would be answered as it would: the same steps as for a real one, told in words.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{Method, Request, Uri, header};
+
+use super::Route;
+use super::canonical::{Ambiguity, Canonical};
+use super::decision::{self, Caller, Decision, Forbidden, Guest, Question};
+use super::route::RouteTable;
+use crate::identity::Identity;
+
+/// What is asked.
+#[derive(Debug)]
+pub struct Hypothesis<'a> {
+    /// The request method.
+    pub method: &'a Method,
+    /// The absolute URL.
+    pub url: &'a Uri,
+    /// Who asks; none for a guest.
+    pub identity: Option<&'a Identity>,
+    /// From where.
+    pub client: IpAddr,
+}
+
+/// What would happen, and which route decides.
+#[derive(Debug)]
+pub struct Explanation {
+    /// The host and path that the decision is made on; none for a malformed request.
+    pub canonical: Option<String>,
+    /// The route that decides.
+    pub route: Option<Arc<Route>>,
+    /// What would happen.
+    pub verdict: Verdict,
+}
+
+/// What would happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// 400: the request has no canonical form.
+    Malformed(String),
+    /// 400: a backend could read the path differently, and rules differ on this host.
+    Ambiguous(Ambiguity),
+    /// 404: nothing is open by default.
+    NoRoute,
+    /// A page of the gateway.
+    Portal,
+    /// Forwarded, as this user or as a guest.
+    Forwarded(Option<String>),
+    /// 303 to the login page, or 401.
+    LoginNeeded,
+    /// 403.
+    Forbidden(Forbidden),
+    /// 405.
+    MethodNotAllowed,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(reason) => write!(f, "refused with 400: {reason}"),
+            Self::Ambiguous(reason) => {
+                write!(f, "refused with 400: {reason}, and not every route of this host is public")
+            }
+            Self::NoRoute => {
+                f.write_str("refused with 404: no route matches, and nothing is open by default")
+            }
+            Self::Portal => f.write_str("answered by the gateway itself"),
+            Self::Forwarded(Some(user)) => write!(f, "forwarded as `{user}`"),
+            Self::Forwarded(None) => f.write_str("forwarded without an identity"),
+            Self::LoginNeeded => f.write_str(
+                "asked to sign in: 303 to the login page for a page load, 401 for everything else",
+            ),
+            Self::Forbidden(why) => write!(f, "refused with 403: {}", why.as_str()),
+            Self::MethodNotAllowed => f.write_str("refused with 405: the route does not list this method"),
+        }
+    }
+}
+
+/// Goes through the steps of a request without making one.
+#[must_use]
+pub fn explain(routes: &RouteTable, portal: &str, hypothesis: &Hypothesis<'_>) -> Explanation {
+    let canonical = match canonical(hypothesis) {
+        Ok(canonical) => canonical,
+        Err(reason) => {
+            return Explanation { canonical: None, route: None, verdict: Verdict::Malformed(reason) };
+        }
+    };
+    let place = routes.find(canonical.host(), canonical.path());
+    let (route, verdict) = match place {
+        _ if super::snapshot::below(portal, canonical.path()).is_some() => (None, Verdict::Portal),
+        None => (None, Verdict::NoRoute),
+        Some(place) => {
+            let refused = canonical.ambiguity.filter(|_| !routes.is_open(canonical.host()));
+            let verdict = refused.map_or_else(|| verdict(&place.route, hypothesis), Verdict::Ambiguous);
+            (Some(Arc::clone(&place.route)), verdict)
+        }
+    };
+    Explanation { canonical: Some(format!("{}{}", canonical.host(), canonical.path())), route, verdict }
+}
+
+fn canonical(hypothesis: &Hypothesis<'_>) -> Result<Canonical, String> {
+    let host = hypothesis.url.authority().ok_or("the URL names no host; write `https://host/path`")?;
+    let target = hypothesis.url.path_and_query().map_or("/", |target| target.as_str());
+    let request = Request::builder()
+        .method(hypothesis.method)
+        .uri(target)
+        .header(header::HOST, host.as_str())
+        .body(())
+        .map_err(|error| error.to_string())?;
+    Canonical::of(&request).map_err(|malformed| malformed.to_string())
+}
+
+fn verdict(route: &Route, hypothesis: &Hypothesis<'_>) -> Verdict {
+    let caller = hypothesis.identity.map_or(Caller::Guest(Guest::New), Caller::Known);
+    match decision::decide(Question { route, method: hypothesis.method, client: hypothesis.client, caller }) {
+        Decision::Allow(permit) => {
+            Verdict::Forwarded(permit.identity().map(|identity| identity.user.to_string()))
+        }
+        Decision::AskLogin(_) | Decision::Unavailable => Verdict::LoginNeeded,
+        Decision::Forbid(why) => Verdict::Forbidden(why),
+        Decision::MethodNotAllowed => Verdict::MethodNotAllowed,
+    }
+}

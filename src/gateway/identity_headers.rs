@@ -1,0 +1,141 @@
+//! The headers that tell a backend who is asking.
+//!
+//! Every name that we may set, in every spelling that a CGI or WSGI server folds into it, is removed
+//! from what clients send, on every route, before anything else looks at the request. Invariant: an
+//! identity header that reaches a backend was set from a permit.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::IdentityHeaders;
+use crate::identity::{Group, Identity};
+use crate::proxy::headers::same_folded;
+
+/// Strips and sets the identity headers.
+#[derive(Clone, Debug)]
+pub struct IdentityPolicy {
+    headers: IdentityHeaders,
+    /// All names that nobody else may set.
+    reserved: Vec<HeaderName>,
+}
+
+impl IdentityPolicy {
+    /// As configured; the default names are stripped even where others are set.
+    #[must_use]
+    pub fn new(headers: IdentityHeaders) -> Self {
+        let named = [&headers.user, &headers.groups, &headers.email, &headers.name];
+        let mut reserved: Vec<HeaderName> = named.into_iter().chain(&headers.also).cloned().collect();
+        reserved.extend(ALWAYS_STRIPPED.map(HeaderName::from_static));
+        Self { headers, reserved }
+    }
+
+    /// The names that no client may send, neither as header nor as trailer.
+    #[must_use]
+    pub fn reserved(&self) -> &[HeaderName] {
+        &self.reserved
+    }
+
+    /// Removes every identity header that a client sent.
+    pub fn strip(&self, headers: &mut HeaderMap) {
+        let is_forged = |name: &&HeaderName| {
+            self.reserved.iter().any(|reserved| same_folded(name.as_str(), reserved.as_str()))
+        };
+        if !headers.keys().any(|name| is_forged(&name)) {
+            return;
+        }
+        let forged: Vec<HeaderName> = headers.keys().filter(is_forged).cloned().collect();
+        for name in forged {
+            headers.remove(&name);
+        }
+    }
+
+    /// Tells the backend who is asking.
+    pub fn set(&self, identity: &Identity, headers: &mut HeaderMap) {
+        // A user's name can always stand in a header.
+        if let Ok(user) = HeaderValue::from_str(identity.user.as_str()) {
+            for name in &self.headers.also {
+                headers.insert(name, user.clone());
+            }
+            headers.insert(&self.headers.user, user);
+        }
+        if !identity.groups.is_empty() {
+            let groups: Vec<&str> = identity.groups.iter().map(Group::as_str).collect();
+            insert_text(headers, &self.headers.groups, &groups.join(","));
+        }
+        for (name, value) in [(&self.headers.email, &identity.email), (&self.headers.name, &identity.name)] {
+            if let Some(value) = value {
+                insert_text(headers, name, value);
+            }
+        }
+    }
+}
+
+/// Text outside ASCII is sent as its UTF-8 bytes; a control character leaves the header out.
+fn insert_text(headers: &mut HeaderMap, name: &HeaderName, text: &str) {
+    if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
+        headers.insert(name, value);
+    }
+}
+
+/// What backends behind other gateways trust: nobody may send it, whatever is configured here.
+const ALWAYS_STRIPPED: [&str; 15] = [
+    "x-user-id",
+    "x-user-groups",
+    "x-user-email",
+    "x-user-name",
+    "remote-user",
+    "x-remote-user",
+    "x-forwarded-user",
+    "x-forwarded-email",
+    "x-forwarded-groups",
+    "x-forwarded-preferred-username",
+    "x-auth-request-user",
+    "x-auth-request-email",
+    "x-auth-request-groups",
+    "x-auth-request-preferred-username",
+    "x-webauth-user",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> IdentityPolicy {
+        IdentityPolicy::new(IdentityHeaders {
+            user: HeaderName::from_static("x-who"),
+            groups: HeaderName::from_static("x-user-groups"),
+            email: HeaderName::from_static("x-user-email"),
+            name: HeaderName::from_static("x-user-name"),
+            also: vec![HeaderName::from_static("remote-user")],
+        })
+    }
+
+    #[test]
+    fn every_spelling_that_a_backend_folds_is_stripped() {
+        let mut headers = HeaderMap::new();
+        for name in
+            ["X-WHO", "x_who", "x-user_groups", "X_USER_EMAIL", "remote_user", "x-user-id", "x_user_id"]
+        {
+            headers
+                .append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("root"));
+        }
+        headers.insert("x-whose", HeaderValue::from_static("kept"));
+        policy().strip(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-whose"]);
+    }
+
+    #[test]
+    fn the_backend_is_told_exactly_what_the_identity_holds() {
+        let identity = Identity {
+            user: "alice".try_into().unwrap(),
+            groups: vec!["staff".try_into().unwrap(), "admin".try_into().unwrap()],
+            name: Some("Zoë\r\nX-User-Id: root".to_owned()),
+            email: None,
+        };
+        let mut headers = HeaderMap::new();
+        policy().set(&identity, &mut headers);
+        assert_eq!(headers["x-who"], "alice");
+        assert_eq!(headers["remote-user"], "alice");
+        assert_eq!(headers["x-user-groups"], "staff,admin");
+        assert!(!headers.contains_key("x-user-name") && !headers.contains_key("x-user-email"));
+    }
+}

@@ -1,0 +1,150 @@
+//! What is known of one request, and the line and the counts that come of it at its end.
+//!
+//! The record travels with the response body, so that it sees the last byte or the client's going
+//! away. Invariant: one request, one line.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, StatusCode, Version};
+
+use super::request_id::RequestId;
+use crate::clock::{Stopwatch, Timestamp};
+use crate::proxy::Upstream;
+use crate::session::record::Session;
+use crate::telemetry::access::{AccessLine, AccessWriter};
+use crate::telemetry::metrics::{Outcome, RequestCounters};
+
+/// Where a worker's finished requests are told.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    /// The access log; none when it is off.
+    pub access: Option<AccessWriter>,
+    /// The worker's counters.
+    pub counters: Arc<RequestCounters>,
+}
+
+/// What is known of one request.
+#[derive(Debug)]
+pub struct Record {
+    journal: Rc<Journal>,
+    started: Stopwatch,
+    time: Timestamp,
+    method: Method,
+    version: Version,
+    target: Option<PathAndQuery>,
+    /// Its id.
+    pub request_id: RequestId,
+    /// The real client, once it is known.
+    pub client: IpAddr,
+    /// The canonical host, once it is known.
+    pub authority: Option<HeaderValue>,
+    /// The session, once it is known.
+    pub session: Option<Arc<Session>>,
+    /// The upstream that was asked.
+    pub upstream: Option<Arc<Upstream>>,
+    /// What was done.
+    pub outcome: Outcome,
+    /// Why it was refused or failed.
+    pub reason: Option<&'static str>,
+    status: StatusCode,
+    bytes: u64,
+}
+
+impl Record {
+    /// Begins the record of a request; boxed, because it moves with the response.
+    #[must_use]
+    pub fn begin<B>(
+        journal: &Rc<Journal>,
+        request: &http::Request<B>,
+        peer: IpAddr,
+        time: Timestamp,
+        request_id: RequestId,
+    ) -> Box<Self> {
+        Box::new(Self {
+            journal: Rc::clone(journal),
+            started: Stopwatch::start(),
+            time,
+            method: request.method().clone(),
+            version: request.version(),
+            target: request.uri().path_and_query().cloned(),
+            request_id,
+            client: peer,
+            authority: None,
+            session: None,
+            upstream: None,
+            outcome: Outcome::Failed,
+            reason: None,
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            bytes: 0,
+        })
+    }
+
+    /// When the request came.
+    #[must_use]
+    pub const fn time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// The target as the client sent it.
+    #[must_use]
+    pub const fn target(&self) -> Option<&PathAndQuery> {
+        self.target.as_ref()
+    }
+
+    /// The canonical host with its port, once it is known.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.authority.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Notes the status of the response.
+    pub fn answered(&mut self, status: StatusCode) {
+        self.status = status;
+    }
+
+    /// Notes a piece of the response body.
+    pub fn sent(&mut self, bytes: usize) {
+        self.bytes += u64::try_from(bytes).unwrap_or(0);
+    }
+
+    fn line(&self, access: &AccessWriter, duration: Duration) {
+        access.write(&AccessLine {
+            time: self.time,
+            client: self.client,
+            user: self.session.as_ref().map(|session| session.identity().user.as_str()),
+            method: self.method.as_str(),
+            protocol: protocol(self.version),
+            host: self.host(),
+            path: self.target.as_ref().map_or("-", PathAndQuery::path),
+            status: self.status.as_u16(),
+            bytes: self.bytes,
+            duration,
+            outcome: self.outcome.as_str(),
+            reason: self.reason,
+            upstream: self.upstream.as_ref().map(|upstream| upstream.name()),
+            request_id: self.request_id.as_str(),
+        });
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let duration = self.started.elapsed();
+        self.journal.counters.count(self.outcome, self.status.as_u16(), duration, self.bytes);
+        if let Some(access) = &self.journal.access {
+            self.line(access, duration);
+        }
+    }
+}
+
+const fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}

@@ -1,0 +1,298 @@
+//! Every answer that is an error: its status, what a person reads, and how it is counted.
+//!
+//! Invariant: the match in [`Reject::answer`] has no `_` arm, and nothing in a public text names a
+//! backend, an address or a file.
+
+use http::{HeaderValue, StatusCode, header};
+
+use super::canonical::{Ambiguity, Malformed};
+use super::decision::Forbidden;
+use crate::portal::csrf::Forged;
+use crate::portal::{CHALLENGE, PortalError};
+use crate::proxy::ForwardError;
+use crate::telemetry::metrics::Outcome;
+
+/// Why a request is not answered with what it asked for.
+#[derive(Debug)]
+pub enum Reject {
+    /// The request has no canonical form.
+    Malformed(Malformed),
+    /// A backend could read the path differently, and rules differ here.
+    Ambiguous(Ambiguity),
+    /// More header bytes or lines than allowed.
+    HeaderTooLarge,
+    /// No route, or no page of ours.
+    NotFound,
+    /// A method that is refused everywhere or by the route; holds what is allowed.
+    MethodNotAllowed(String),
+    /// Nobody is signed in and the client can not follow a redirect; holds the login page's URL.
+    LoginNeeded(String),
+    /// Somebody is signed in (or it does not matter who) and may not pass.
+    Forbidden(Forbidden),
+    /// The session store or the account database did not answer, and what it said.
+    StoreUnavailable(String),
+    /// A part of ours has too much to do, and which.
+    Busy(String),
+    /// A body of ours (login form) is larger than any form of ours.
+    FormTooLarge,
+    /// A form that is not taken, and why.
+    ForgedForm(Forged),
+    /// The backend did not give an answer that can be passed on.
+    Forward(ForwardError),
+    /// Something of ours went wrong, and what.
+    Internal(String),
+}
+
+/// What a person and a program are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status code.
+    pub status: StatusCode,
+    /// A stable word for programs.
+    pub code: &'static str,
+    /// What happened, in a few words.
+    pub title: &'static str,
+    /// What happened, in a sentence.
+    pub happened: &'static str,
+    /// What to do about it.
+    pub advice: &'static str,
+    /// How it is counted.
+    pub outcome: Outcome,
+}
+
+impl Reject {
+    /// What this reject says to the outside.
+    #[must_use]
+    pub const fn answer(&self) -> Answer {
+        match self {
+            Self::Malformed(_) | Self::Ambiguous(_) => BAD_REQUEST,
+            Self::HeaderTooLarge => HEADER_TOO_LARGE,
+            Self::NotFound => NOT_FOUND,
+            Self::MethodNotAllowed(_) => METHOD_NOT_ALLOWED,
+            Self::LoginNeeded(_) => LOGIN_NEEDED,
+            Self::Forbidden(_) => FORBIDDEN,
+            Self::StoreUnavailable(_) => STORE_UNAVAILABLE,
+            Self::Busy(_) => BUSY,
+            Self::FormTooLarge => BODY_TOO_LARGE,
+            Self::ForgedForm(_) => FORGED_FORM,
+            Self::Forward(error) => forward_answer(error),
+            Self::Internal(_) => INTERNAL,
+        }
+    }
+
+    /// Headers that the status demands (RFC 9110 sections 10.2.3, 11.6.1, 15.5.6).
+    pub fn add_headers(&self, headers: &mut http::HeaderMap) {
+        let (name, value) = match self {
+            Self::MethodNotAllowed(allowed) => (header::ALLOW, HeaderValue::from_str(allowed).ok()),
+            Self::LoginNeeded(_) => (header::WWW_AUTHENTICATE, Some(CHALLENGE)),
+            // SECURITY: where the body ends is in doubt, and so is where another request would begin.
+            Self::Malformed(Malformed::Coding) => {
+                (header::CONNECTION, Some(HeaderValue::from_static("close")))
+            }
+            _ if self.answer().status == StatusCode::SERVICE_UNAVAILABLE => {
+                (header::RETRY_AFTER, Some(HeaderValue::from_static("5")))
+            }
+            _ => return,
+        };
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
+    }
+
+    /// For the log of the administrator: the reason behind the public text.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Malformed(reason) => reason.to_string(),
+            Self::Ambiguous(reason) => reason.to_string(),
+            Self::Forbidden(reason) => format!("{reason:?}"),
+            Self::Forward(error) => error.to_string(),
+            Self::ForgedForm(forged) => forged.to_string(),
+            Self::StoreUnavailable(reason) | Self::Busy(reason) | Self::Internal(reason) => reason.clone(),
+            _ => self.answer().title.to_owned(),
+        }
+    }
+}
+
+impl From<PortalError> for Reject {
+    fn from(error: PortalError) -> Self {
+        match error {
+            PortalError::StoreUnavailable(reason) => Self::StoreUnavailable(reason),
+            PortalError::Busy(reason) => Self::Busy(reason),
+            PortalError::NotFound => Self::NotFound,
+            PortalError::MethodNotAllowed(allowed) => Self::MethodNotAllowed(allowed.to_owned()),
+            PortalError::Forged(forged) => Self::ForgedForm(forged),
+            PortalError::Random(reason) => Self::Internal(reason),
+        }
+    }
+}
+
+const fn forward_answer(error: &ForwardError) -> Answer {
+    match error {
+        ForwardError::Connect(_) | ForwardError::ConnectTimeout | ForwardError::BadResponse(_) => BAD_GATEWAY,
+        ForwardError::ResponseTimeout => GATEWAY_TIMEOUT,
+        ForwardError::TooManyConnections => TOO_MANY_CONNECTIONS,
+        ForwardError::BodyTooLarge => BODY_TOO_LARGE,
+        ForwardError::BodyStalled | ForwardError::ClientGone => REQUEST_TIMEOUT,
+        ForwardError::Loop => LOOP,
+        ForwardError::Method => METHOD_NOT_ALLOWED,
+    }
+}
+
+macro_rules! answer {
+    ($name:ident, $status:ident, $outcome:ident, $code:literal, $title:literal, $happened:literal, $advice:literal) => {
+        const $name: Answer = Answer {
+            status: StatusCode::$status,
+            code: $code,
+            title: $title,
+            happened: $happened,
+            advice: $advice,
+            outcome: Outcome::$outcome,
+        };
+    };
+}
+
+answer!(
+    BAD_REQUEST,
+    BAD_REQUEST,
+    Refused,
+    "bad_request",
+    "This address cannot be read",
+    "It is malformed, or has more than one meaning.",
+    "Go back and try another link."
+);
+answer!(
+    HEADER_TOO_LARGE,
+    REQUEST_HEADER_FIELDS_TOO_LARGE,
+    Refused,
+    "header_too_large",
+    "Your browser sent too much",
+    "The head of the request is larger than allowed.",
+    "Delete the cookies of this site and try again."
+);
+answer!(
+    NOT_FOUND,
+    NOT_FOUND,
+    Refused,
+    "not_found",
+    "There is nothing here",
+    "No application answers at this address.",
+    "Check the address, or go back."
+);
+answer!(
+    METHOD_NOT_ALLOWED,
+    METHOD_NOT_ALLOWED,
+    Refused,
+    "method_not_allowed",
+    "This is not possible here",
+    "The page does not take this kind of request.",
+    "Go back and try another way."
+);
+answer!(
+    LOGIN_NEEDED,
+    UNAUTHORIZED,
+    LoginNeeded,
+    "login_required",
+    "Please sign in",
+    "Nobody is signed in.",
+    "Sign in and try again."
+);
+answer!(
+    FORBIDDEN,
+    FORBIDDEN,
+    Forbidden,
+    "forbidden",
+    "You may not see this page",
+    "The rules of this service do not let you in here.",
+    "If you think they should, ask the people who run it."
+);
+answer!(
+    STORE_UNAVAILABLE,
+    SERVICE_UNAVAILABLE,
+    Failed,
+    "sessions_unavailable",
+    "Please wait a moment",
+    "We cannot look up your session right now. You stay signed in.",
+    "Try again in a few seconds."
+);
+answer!(
+    BUSY,
+    SERVICE_UNAVAILABLE,
+    Failed,
+    "busy",
+    "Too much at once",
+    "Too many people are signing in.",
+    "Try again in a few seconds."
+);
+answer!(
+    FORGED_FORM,
+    FORBIDDEN,
+    Refused,
+    "form_refused",
+    "This form was not taken",
+    "It is out of date, or did not come from this site.",
+    "Go back, load the page again and repeat what you did."
+);
+answer!(
+    BAD_GATEWAY,
+    BAD_GATEWAY,
+    Failed,
+    "bad_gateway",
+    "The application does not answer",
+    "It may be restarting.",
+    "Try again in a minute."
+);
+answer!(
+    GATEWAY_TIMEOUT,
+    GATEWAY_TIMEOUT,
+    Failed,
+    "gateway_timeout",
+    "The application takes too long",
+    "It did not answer in time.",
+    "Try again in a minute."
+);
+answer!(
+    TOO_MANY_CONNECTIONS,
+    SERVICE_UNAVAILABLE,
+    Failed,
+    "too_many_connections",
+    "The application is busy",
+    "Too many requests wait for it.",
+    "Try again in a few seconds."
+);
+answer!(
+    BODY_TOO_LARGE,
+    PAYLOAD_TOO_LARGE,
+    Refused,
+    "body_too_large",
+    "That is too large",
+    "What you sent is larger than this service accepts.",
+    "Send less at once."
+);
+answer!(
+    REQUEST_TIMEOUT,
+    REQUEST_TIMEOUT,
+    Refused,
+    "request_timeout",
+    "The upload stopped",
+    "The rest of your request did not arrive in time.",
+    "Try again."
+);
+answer!(
+    LOOP,
+    LOOP_DETECTED,
+    Failed,
+    "loop",
+    "The request goes round in circles",
+    "This service forwards to itself.",
+    "Tell the people who run it."
+);
+answer!(
+    INTERNAL,
+    INTERNAL_SERVER_ERROR,
+    Failed,
+    "internal_error",
+    "Something went wrong",
+    "It is our fault.",
+    "Try again, and tell the people who run this service if it stays."
+);

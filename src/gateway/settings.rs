@@ -1,0 +1,143 @@
+//! The settings of the request path: routes, identity headers, security headers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, Method};
+use ipnet::IpNet;
+
+use crate::identity::{Group, UserId};
+
+/// Which requests go where, for whom, with which headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// All routes, in the order of the file (which has no meaning but in messages).
+    pub routes: Vec<Arc<Route>>,
+    /// How an identity is told to backends.
+    pub identity: IdentityHeaders,
+    /// The security headers of responses.
+    pub headers: HeadersConfig,
+    /// Networks whose `Forwarded` and `X-Forwarded-For` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Host and path prefix, and the rule that holds there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Which hosts.
+    pub host: HostPattern,
+    /// A canonical path prefix on segment borders: `/`, or `/a/b` without a slash at its end.
+    pub path: String,
+    /// The upstream's name; none only for `access = "deny"` and for the built-in page.
+    pub upstream: Option<String>,
+    /// Who may pass.
+    pub access: Access,
+    /// The methods that may pass; empty = all.
+    pub methods: Vec<Method>,
+    /// The client networks that may pass; empty = all.
+    pub networks: Vec<IpNet>,
+    /// The line in the configuration file where the route begins, for messages.
+    pub line: usize,
+}
+
+/// The hosts of a route.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// Every host.
+    Any,
+    /// This one, in lower case.
+    Exact(String),
+    /// Every host below this one, from `*.example.com`; holds `example.com`.
+    Below(String),
+}
+
+/// Who may pass a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Nobody.
+    Deny,
+    /// Everybody; sessions are not looked at.
+    Public,
+    /// Everybody; who has a session is told to the backend.
+    Optional,
+    /// Who has a session and is named here.
+    Login(Who),
+}
+
+/// Which users pass a route: those in `users` or in one of `groups`; all if both are empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Who {
+    /// By name.
+    pub users: Vec<UserId>,
+    /// By group.
+    pub groups: Vec<Group>,
+}
+
+/// The headers that tell a backend who is asking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityHeaders {
+    /// The user's name.
+    pub user: HeaderName,
+    /// The groups, joined with `,`.
+    pub groups: HeaderName,
+    /// The e-mail address.
+    pub email: HeaderName,
+    /// The name for people.
+    pub name: HeaderName,
+    /// More headers that carry the user's name.
+    pub also: Vec<HeaderName>,
+}
+
+/// The security headers of responses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeadersConfig {
+    /// How they meet those of the backend.
+    pub profile: Profile,
+    /// The value of `Strict-Transport-Security`.
+    pub hsts: HeaderValue,
+}
+
+/// How our security headers meet those of the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Set where the backend set none; nothing that breaks old applications.
+    Compatible,
+    /// Ours win.
+    Strict,
+    /// Backend responses stay as they are.
+    Off,
+}
+
+/// As in a configuration; every host is `*`.
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Exact(host) => f.write_str(host),
+            Self::Below(host) => write!(f, "*.{host}"),
+        }
+    }
+}
+
+/// As in a configuration: `deny`, `public`, `optional` or `login`.
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deny => "deny",
+            Self::Public => "public",
+            Self::Optional => "optional",
+            Self::Login(_) => "login",
+        })
+    }
+}
+
+/// As in a configuration: `compatible`, `strict` or `off`.
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Compatible => "compatible",
+            Self::Strict => "strict",
+            Self::Off => "off",
+        })
+    }
+}
