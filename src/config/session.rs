@@ -1,0 +1,181 @@
+//! `[session]` and `[session.cookie]`: where sessions are kept, how long, and how the cookie looks.
+//!
+//! Invariant: a remembered session outlives an ordinary one, and no session can be idle for longer
+//! than it lives.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::session::{Config, CookieConfig, Lifetimes, Policy, SameSite, StoreKind};
+
+use super::kind::not_yet;
+use super::path::sqlite_file;
+use super::problem::{Wrong, nearest, quoted};
+use super::quantity::show_duration;
+use super::read::{Section, Zero};
+
+/// Reads `[session]`; files are relative to `state_dir`.
+pub(super) fn read(root: &mut Section<'_>, state_dir: &Path) -> Config {
+    root.within("session", |section| {
+        let store = section
+            .text("store", |text| store(state_dir, text))
+            .unwrap_or_else(|| StoreKind::Sqlite(state_dir.join("sessions.db")));
+        let lifetimes = read_lifetimes(section);
+        let cookie = section.within("cookie", read_cookie);
+        section.later(&["renew_id", "max_per_user", "at_limit", "bind", "anonymous", "store_down"]);
+        Config { store, policy: Policy { lifetimes, cookie } }
+    })
+}
+
+fn store(state_dir: &Path, text: &str) -> Result<StoreKind, Wrong> {
+    if let Some(file) = sqlite_file(state_dir, text) {
+        return file.map(StoreKind::Sqlite);
+    }
+    // SECURITY: what follows the scheme may be a password, so it is not repeated.
+    let scheme = text.split(':').next().unwrap_or(text);
+    match scheme {
+        "memory" if text == "memory:" => Ok(StoreKind::Memory),
+        "memory" => {
+            Err(Wrong::new("a store in memory has a colon and nothing after it").did_you_mean("memory:"))
+        }
+        known if LATER_STORES.contains(&known) => Err(not_yet(&format!("{known}:")).help(STORES)),
+        _ => Err(unknown_store(scheme)),
+    }
+}
+
+fn unknown_store(scheme: &str) -> Wrong {
+    let wrong = Wrong::new(format!("{} is not a kind of session store", quoted(scheme)));
+    match nearest(scheme, ["memory", "sqlite"]) {
+        Some(near) => wrong.did_you_mean(&format!("{near}:")),
+        None => wrong.help(STORES),
+    }
+}
+
+fn read_lifetimes(section: &mut Section<'_>) -> Lifetimes {
+    let lifetimes = Lifetimes {
+        idle: section.duration("idle", Duration::from_mins(30), Zero::Refused),
+        absolute: section.duration("absolute", Duration::from_hours(12), Zero::Refused),
+        remember: section.duration("remember", Duration::from_hours(30 * 24), Zero::Allowed),
+    };
+    if section.is_sound(&["idle", "absolute"]) {
+        check_idle(section, &lifetimes);
+    }
+    if section.is_sound(&["absolute", "remember"]) {
+        check_remember(section, &lifetimes);
+    }
+    lifetimes
+}
+
+fn check_idle(section: &mut Section<'_>, lifetimes: &Lifetimes) {
+    if lifetimes.idle <= lifetimes.absolute {
+        return;
+    }
+    let key = if section.gives("idle") { "idle" } else { "absolute" };
+    let idle = value(section, "idle", lifetimes.idle);
+    let absolute = value(section, "absolute", lifetimes.absolute);
+    let wrong = Wrong::new(format!("a session would end before it could be idle: {idle}, {absolute}"));
+    section.refuse(key, wrong.help("make `idle` the shorter one"));
+}
+
+fn check_remember(section: &mut Section<'_>, lifetimes: &Lifetimes) {
+    let Lifetimes { absolute, remember, .. } = *lifetimes;
+    let key = if section.gives("remember") { "remember" } else { "absolute" };
+    if !remember.is_zero() && remember < absolute {
+        let remember = value(section, "remember", remember);
+        let absolute = value(section, "absolute", absolute);
+        let wrong =
+            Wrong::new(format!("a remembered session would be the shorter one: {remember}, {absolute}"));
+        section.refuse(key, wrong.help("make `remember` the longer one, or `0s` not to offer it"));
+    } else if remember > COOKIE_LIFE {
+        let wrong = Wrong::new("browsers keep no cookie for longer than 400 days");
+        section.refuse(key, wrong.help("write `400d` or less"));
+    }
+}
+
+/// What `key` is set to and where, for a message about two keys.
+fn value(section: &Section<'_>, key: &str, duration: Duration) -> String {
+    let shown = show_duration(duration);
+    match section.place_of(key).filter(|_| section.gives(key)) {
+        Some(place) => format!("`{key}` is {shown} (line {})", place.line),
+        None => format!("`{key}` is {shown} (the default)"),
+    }
+}
+
+fn read_cookie(section: &mut Section<'_>) -> CookieConfig {
+    CookieConfig {
+        name: section.text("name", cookie_name).unwrap_or_else(|| "__Host-vestibule".to_owned()),
+        same_site: section.text("same_site", same_site).unwrap_or(SameSite::Lax),
+    }
+}
+
+fn cookie_name(text: &str) -> Result<String, Wrong> {
+    let name = text.strip_prefix("__Host-").ok_or_else(|| {
+        // SECURITY: only with this prefix do browsers refuse the cookie from other hosts and over
+        // clear text (RFC 6265bis, section 4.1.3.2).
+        Wrong::new(format!("{} does not begin with `__Host-`", quoted(text)))
+            .help("the prefix keeps other hosts of your domain from setting the cookie")
+    })?;
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if name.is_empty() || text.len() > COOKIE_NAME_LIMIT || !name.bytes().all(allowed) {
+        return Err(Wrong::new(format!("{} is not a name for the session cookie", quoted(text)))
+            .help("after `__Host-` write up to 57 letters, digits or `-_.`"));
+    }
+    Ok(text.to_owned())
+}
+
+fn same_site(text: &str) -> Result<SameSite, Wrong> {
+    match text.to_ascii_lowercase().as_str() {
+        "lax" => Ok(SameSite::Lax),
+        "strict" => Ok(SameSite::Strict),
+        // SECURITY: the session would then accompany requests that any other site makes.
+        "none" => Err(Wrong::new("`none` would send the session with requests that other sites make")
+            .help("write `lax` or `strict`")),
+        _ => Err(Wrong::new(format!("{} is not known here", quoted(text))).help("write `lax` or `strict`")),
+    }
+}
+
+/// RFC 6265bis, section 5.5.
+const COOKIE_LIFE: Duration = Duration::from_hours(400 * 24);
+
+const COOKIE_NAME_LIMIT: usize = 64;
+
+const STORES: &str = "write `sqlite:FILE` or `memory:`";
+
+const LATER_STORES: [&str; 9] = [
+    "redis",
+    "rediss",
+    "redis+sentinel",
+    "redis+cluster",
+    "postgres",
+    "postgresql",
+    "mysql",
+    "mariadb",
+    "cookie",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_a_store_is_not_repeated() {
+        for text in ["redis://:hunter2@host", "mongodb://u:hunter2@host", "memory:hunter2"] {
+            let wrong = store(Path::new("/state"), text).unwrap_err();
+            assert!(!format!("{wrong:?}").contains("hunter2"), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_store_file_lies_in_the_state_folder() {
+        let kind = store(Path::new("/state"), "sqlite:s.db");
+        assert_eq!(kind, Ok(StoreKind::Sqlite("/state/s.db".into())));
+    }
+
+    #[test]
+    fn a_cookie_name_that_other_hosts_could_set_is_refused() {
+        assert!(cookie_name("__Host-wiki_1").is_ok());
+        for bad in ["sid", "__host-sid", "__Secure-sid", "__Host-", "__Host-a b", "__Host-a=b", "__Host-a;"] {
+            assert!(cookie_name(bad).is_err(), "{bad:?}");
+        }
+    }
+}

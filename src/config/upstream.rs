@@ -1,0 +1,165 @@
+//! `[[upstream]]`: the backends and how they are reached.
+//!
+//! Invariant: no two upstreams have one name, and none has that of the built-in page.
+
+use std::time::Duration;
+
+use crate::proxy::{Balance, HostHeader, ServerAddress, UpstreamConfig};
+
+use super::address::{host_and_port, server};
+use super::problem::{Wrong, nearest, quoted};
+use super::read::{Empty, Section, Zero};
+
+/// The upstreams of a configuration.
+pub(super) struct Upstreams {
+    /// Those that could be read.
+    pub(super) sound: Vec<UpstreamConfig>,
+    /// The names of all, so that a mistake in an upstream is not reported again at its routes.
+    pub(super) names: Vec<Name>,
+}
+
+/// The name of an upstream, and the line that gives it.
+pub(super) struct Name {
+    text: String,
+    line: usize,
+}
+
+impl Upstreams {
+    /// Checks that a route may name `text`.
+    pub(super) fn find(&self, text: &str) -> Result<String, Wrong> {
+        let names = || self.names.iter().map(|name| name.text.as_str());
+        if text == BUILTIN || names().any(|name| name == text) {
+            return Ok(text.to_owned());
+        }
+        let wrong = Wrong::new(format!("there is no upstream {}", quoted(text)));
+        Err(match nearest(text, names()) {
+            Some(near) => wrong.did_you_mean(near),
+            None if self.names.is_empty() => wrong.help("add `[[upstream]]` with `name` and `servers`"),
+            None => wrong.help(format!("defined: {}", names().map(quoted).collect::<Vec<_>>().join(", "))),
+        })
+    }
+}
+
+/// Reads every `[[upstream]]`.
+pub(super) fn read(root: &mut Section<'_>) -> Upstreams {
+    let mut names = Vec::new();
+    let read = root.each("upstream", |section| read_one(section, &mut names));
+    Upstreams { sound: read.into_iter().flatten().collect(), names }
+}
+
+fn read_one(section: &mut Section<'_>, names: &mut Vec<Name>) -> Option<UpstreamConfig> {
+    let name = section.required("name", "\"wiki\"", name);
+    if let Some(name) = &name {
+        note_name(section, name, names);
+    }
+    let servers = read_servers(section);
+    let balances = [("round-robin", Balance::RoundRobin), ("least-requests", Balance::LeastRequests)];
+    let balance = section.one_of("balance", Balance::LeastRequests, &balances, &["sticky"]);
+    let host = section.text("host", host_header).unwrap_or(HostHeader::Preserve);
+    let connect_timeout = section.duration("connect_timeout", Duration::from_secs(3), Zero::Refused);
+    let response_timeout = section.duration("response_timeout", Duration::from_mins(1), Zero::Refused);
+    let max_connections = section.integer("max_connections", 512, &(1..=1_000_000));
+    section.later(&["health"]);
+    Some(UpstreamConfig {
+        name: name?,
+        servers: servers?,
+        balance,
+        host,
+        connect_timeout,
+        response_timeout,
+        max_connections,
+    })
+}
+
+fn read_servers(section: &mut Section<'_>) -> Option<Vec<ServerAddress>> {
+    let servers = section.list("servers", Empty::Allowed, server).unwrap_or_default();
+    if !servers.is_empty() {
+        return Some(servers);
+    }
+    if section.is_sound(&["servers"]) {
+        let wrong = Wrong::new("an upstream has at least one server");
+        section.refuse("servers", wrong.help("add `servers = [\"http://127.0.0.1:8080\"]`"));
+    }
+    None
+}
+
+fn note_name(section: &mut Section<'_>, text: &str, names: &mut Vec<Name>) {
+    if let Some(first) = names.iter().find(|name| name.text == text) {
+        let wrong = Wrong::new(format!("there is another upstream `{text}` (line {})", first.line));
+        section.refuse("name", wrong.help("give each its own name, or one upstream all the servers"));
+        return;
+    }
+    let line = section.place_of("name").map_or(0, |place| place.line);
+    names.push(Name { text: text.to_owned(), line });
+}
+
+fn name(text: &str) -> Result<String, Wrong> {
+    if text == BUILTIN {
+        return Err(Wrong::new("`builtin` is the name of the built-in page").help("choose another name"));
+    }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if text.is_empty() || text.len() > NAME_LIMIT || !text.bytes().all(allowed) {
+        return Err(Wrong::new(format!("{} is not a name for an upstream", quoted(text)))
+            .help("write up to 64 letters, digits or `-_.`"));
+    }
+    Ok(text.to_owned())
+}
+
+fn host_header(text: &str) -> Result<HostHeader, Wrong> {
+    match text {
+        "preserve" => return Ok(HostHeader::Preserve),
+        "upstream" => return Ok(HostHeader::Upstream),
+        _ => {}
+    }
+    if let Some(near) = nearest(text, ["preserve", "upstream"]) {
+        let wrong = Wrong::new(format!("{} is neither a known word nor a host", quoted(text)));
+        return Err(wrong.did_you_mean(near));
+    }
+    host_and_port(text).map(HostHeader::Literal)
+}
+
+/// The upstream that needs no definition: a page that shows what a backend would get.
+const BUILTIN: &str = "builtin";
+
+const NAME_LIMIT: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::Config;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let text = format!("[[tls.certificate]]\ncert = \"c\"\nkey = \"k\"\n{text}");
+        Config::parse(&text, Path::new("v.toml")).map_err(|problems| problems.to_string())
+    }
+
+    #[test]
+    fn the_built_in_page_needs_no_definition() {
+        let config = parse("[[route]]\nupstream = \"builtin\"").unwrap();
+        assert!(config.upstreams.is_empty());
+    }
+
+    #[test]
+    fn a_mistake_in_an_upstream_is_not_reported_again_at_its_routes() {
+        let text = "[[upstream]]\nname = \"a\"\nservers = [\"x\"]\n[[route]]\nupstream = \"a\"";
+        assert_eq!(parse(text).unwrap_err().lines().count(), 1);
+    }
+
+    #[test]
+    fn an_upstream_that_no_route_names_is_no_mistake() {
+        let text = "[[upstream]]\nname = \"a\"\nservers = [\"http://x\"]\n[[route]]\nupstream = \"builtin\"";
+        assert_eq!(parse(text).unwrap().upstreams.len(), 1);
+    }
+
+    #[test]
+    fn the_host_header_is_a_word_or_a_name() {
+        assert_eq!(host_header("preserve"), Ok(HostHeader::Preserve));
+        assert_eq!(host_header("upstream"), Ok(HostHeader::Upstream));
+        let literal = HostHeader::Literal("wiki.internal:8080".to_owned());
+        assert_eq!(host_header("wiki.internal:8080"), Ok(literal));
+        assert!(host_header("presreve").is_err() && host_header("a b").is_err());
+    }
+}
