@@ -8,8 +8,8 @@
 //!
 //! | room | what it does |
 //! |---|---|
-//! | `app` | the composition root: configuration in, running gateway out; reload and stop |
-//! | `cli` | one file a command |
+//! | [`app`] | the composition root: configuration in, running gateway out; reload and stop |
+//! | [`cli`] | one file a command |
 //! | [`config`] | the only room that knows TOML |
 //! | [`gateway`] | the request path: canonical form, route, caller, decision |
 //! | [`portal`] | the gateway's own pages under `/.vestibule/` |
@@ -49,6 +49,8 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod gateway;

@@ -1,0 +1,138 @@
+//! What the running gateway does for its administrator.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
+
+use super::{Problems, early, parts};
+use crate::admin::{Control, Doing, KeyUse, ReloadReport};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::gateway::Shared;
+use crate::gateway::snapshot::Snapshot;
+use crate::identity::UserId;
+use crate::login::Login;
+use crate::portal::Portal;
+use crate::server::EarlyErrors;
+use crate::server::tls::certificates::Resolver;
+use crate::session::engine::{EndReason, Engine};
+use crate::session::keyring::KeyRing;
+use crate::telemetry::audit::Audit;
+use crate::telemetry::metrics::Metrics;
+
+/// The parts of a running gateway that an administrator reaches.
+pub(super) struct Running {
+    /// The configuration in force; locked for the length of a reload.
+    pub current: Mutex<Config>,
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    pub early: Arc<ArcSwap<EarlyErrors>>,
+    pub engine: Engine,
+    pub login: Arc<Login>,
+    pub portal: Arc<Portal>,
+    pub certificates: Arc<Resolver>,
+    pub audit: Audit,
+    pub metrics: Metrics,
+    pub clock: Clock,
+    pub reload_succeeded: AtomicBool,
+}
+
+impl Running {
+    /// Opens the store and the accounts and makes what requests need.
+    pub(super) async fn open(
+        config: Config,
+        ring: KeyRing,
+        certificates: Arc<Resolver>,
+        clock: Clock,
+    ) -> Result<Self, Problems> {
+        let audit = open_audit(&config, &clock)?;
+        let engine = Engine::start(config.session.clone(), Arc::new(ring), clock.clone(), audit.clone())
+            .await
+            .map_err(Problems::one)?;
+        let login = Login::open(&config.login, clock.clone(), audit.clone()).await.map_err(Problems::one)?;
+        let login = Arc::new(login);
+        let portal = Portal::new(
+            engine.clone(),
+            Arc::clone(&login),
+            clock.clone(),
+            audit.clone(),
+            config.portal.clone(),
+        );
+        let snapshot = parts::snapshot(&config, None)?;
+        Ok(Self {
+            early: Arc::new(ArcSwap::from_pointee(early::responses(&snapshot))),
+            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            current: Mutex::new(config),
+            engine,
+            login,
+            portal: Arc::new(portal),
+            certificates,
+            audit,
+            metrics: Metrics::default(),
+            clock,
+            reload_succeeded: AtomicBool::new(true),
+        })
+    }
+
+    /// What the request paths of all workers share.
+    pub(super) fn shared(&self) -> Shared {
+        Shared {
+            snapshot: Arc::clone(&self.snapshot),
+            engine: self.engine.clone(),
+            portal: Arc::clone(&self.portal),
+            audit: self.audit.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+
+    async fn find_impediments(&self) -> Vec<String> {
+        let mut impediments = Vec::new();
+        if let Err(error) = self.engine.reachable().await {
+            impediments.push(format!("session store: {error}"));
+        }
+        if let Err(error) = self.login.reachable().await {
+            impediments.push(format!("account database: {error}"));
+        }
+        let now = self.clock.now();
+        if self.certificates.first_expiry().is_some_and(|expiry| expiry <= now) {
+            impediments.push("a certificate has expired".to_owned());
+        }
+        impediments
+    }
+}
+
+/// Opens the audit trail of a configuration.
+pub(super) fn open_audit(config: &Config, clock: &Clock) -> Result<Audit, Problems> {
+    let path = &config.telemetry.audit;
+    Audit::to_file(path, clock.clone())
+        .map_err(|error| Problems::one(format!("log.audit: cannot open `{}`: {error}", path.display())))
+}
+
+impl Control for Running {
+    fn reload(&self) -> Doing<'_, Result<ReloadReport, Vec<String>>> {
+        Box::pin(async { self.take_over().await.map_err(Problems::into_lines) })
+    }
+
+    fn impediments(&self) -> Doing<'_, Vec<String>> {
+        Box::pin(self.find_impediments())
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.encode()
+    }
+
+    fn key_use(&self) -> Doing<'_, Result<Vec<KeyUse>, String>> {
+        Box::pin(async {
+            let in_use = self.engine.key_use().await.map_err(|error| error.to_string())?;
+            Ok(in_use.into_iter().map(|(key, sessions)| KeyUse { key: key.to_string(), sessions }).collect())
+        })
+    }
+
+    fn end_sessions(&self, user: String) -> Doing<'_, Result<usize, String>> {
+        Box::pin(async move {
+            let user = UserId::try_from(user).map_err(|error| error.to_string())?;
+            self.engine.end_user(&user, EndReason::AccountDisabled).await.map_err(|error| error.to_string())
+        })
+    }
+}

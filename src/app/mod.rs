@@ -1,0 +1,171 @@
+//! The composition root: configuration in, running gateway out.
+//!
+//! Start order: sockets, store and accounts, snapshot, workers, admin; stop order is the reverse.
+//! Nothing is started before all files were read and found good ([`Parts::load`]) and all addresses
+//! bound, so that a gateway that cannot start leaves nothing half started.
+
+mod control;
+mod early;
+mod parts;
+mod reload;
+mod signals;
+mod worker;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+pub use self::parts::{Parts, Problems};
+
+use self::control::Running;
+use crate::admin::{Admin, Doors};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::identity::UserId;
+use crate::server::tls::Tls;
+use crate::server::{self, Drained, Server};
+use crate::session::engine::{EndReason, Engine};
+use crate::session::keyring::KeyRing;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::audit::{Event, EventKind};
+use crate::telemetry::metrics::Meter;
+
+/// A running gateway.
+pub struct Gateway {
+    running: Arc<Running>,
+    server: Server,
+    admin: Admin,
+    access: Option<AccessLog>,
+}
+
+impl Gateway {
+    /// Starts a gateway on the current runtime, which becomes its control runtime.
+    pub async fn start(parts: Parts, clock: Clock) -> Result<Self, Problems> {
+        let Parts { config, ring, certificates } = parts;
+        parts::make_state_dir(&config)?;
+        let listeners = server::listeners::bind(&config.server).map_err(Problems::one)?;
+        let doors = Doors::bind(&config.admin).await.map_err(Problems::one)?;
+        let tls = Tls::new(&config.server.tls, certificates).map_err(Problems::one)?;
+        let access = access_log(&config)?;
+        let running = Arc::new(Running::open(config, ring, tls.resolver(), clock).await?);
+        let settings = running.current.lock().await.server.clone();
+        let factory = worker::factory(running.shared(), running.metrics.clone(), access.clone());
+        let server = Server::start(listeners, &settings, &tls, factory, Arc::clone(&running.early))
+            .map_err(Problems::one)?;
+        let admin = doors.serve(&(Arc::clone(&running) as _));
+        let gateway = Self { running, server, admin, access };
+        gateway.wire_metrics();
+        gateway.running.audit.record(Event::new(EventKind::Started));
+        Ok(gateway)
+    }
+
+    /// Where TLS is served, with the real ports.
+    #[must_use]
+    pub fn https_addresses(&self) -> &[SocketAddr] {
+        self.server.https_addresses()
+    }
+
+    /// Where the redirects to https are served, with the real ports.
+    #[must_use]
+    pub fn http_addresses(&self) -> &[SocketAddr] {
+        self.server.http_addresses()
+    }
+
+    /// Where `/live`, `/ready` and `/metrics` are served; none when off.
+    #[must_use]
+    pub const fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.address()
+    }
+
+    /// Takes over the configuration files as they are now; on any problem the old state stays.
+    pub async fn reload(&self) -> Result<crate::admin::ReloadReport, Problems> {
+        self.running.take_over().await
+    }
+
+    /// Stops: no new connections, requests and tunnels may end until the deadline, then all is cut.
+    pub async fn stop(self) -> Drained {
+        let drain = self.running.current.lock().await.server.drain;
+        drop(self.admin);
+        let drained = self.server.drain(drain).await;
+        self.running.engine.stop().await;
+        self.running.login.stop().await;
+        self.running.audit.record(Event::new(EventKind::Stopped));
+        self.running.audit.flush().await;
+        if let Some(access) = &self.access {
+            access.flush();
+        }
+        drained
+    }
+
+    fn wire_metrics(&self) {
+        let metrics = &self.running.metrics;
+        let gauges = self.server.gauges();
+        metrics.read(Meter::Connections, {
+            let gauges = gauges.clone();
+            move || gauges.active_connections()
+        });
+        metrics.read(Meter::ConnectionsAccepted, {
+            let gauges = gauges.clone();
+            move || gauges.accepted()
+        });
+        metrics.read(Meter::HandshakesFailed, move || gauges.handshakes_failed());
+        let running = Arc::clone(&self.running);
+        metrics.read(Meter::ReloadSucceeded, move || {
+            u64::from(running.reload_succeeded.load(Ordering::Relaxed))
+        });
+        let certificates = Arc::clone(&self.running.certificates);
+        metrics.read(Meter::CertificateExpiry, move || {
+            certificates.first_expiry().map_or(0, |expiry| u64::try_from(expiry.as_seconds()).unwrap_or(0))
+        });
+        let engine = self.running.engine.clone();
+        metrics.read(Meter::SessionsCached, move || engine.cached() as u64);
+        let audit = self.running.audit.clone();
+        metrics.read(Meter::AuditLinesDropped, move || audit.dropped());
+        let audit = self.running.audit.clone();
+        metrics.read_events(move || audit.counts());
+        if let Some(access) = self.access.clone() {
+            metrics.read(Meter::AccessLinesDropped, move || access.dropped());
+        }
+    }
+}
+
+/// Serves until the process is asked to stop, on a control runtime made here.
+pub fn run(parts: Parts, clock: Clock) -> Result<(), Problems> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(Problems::one)?;
+    runtime.block_on(async {
+        crate::telemetry::log::start(parts.config.telemetry.format);
+        let gateway = Gateway::start(parts, clock).await?;
+        signals::serve_until_stopped(gateway).await
+    })
+}
+
+/// Ends all sessions of a user in the store itself, for commands while no gateway runs.
+pub async fn end_sessions_at_rest(config: &Config, user: &UserId) -> Result<usize, Problems> {
+    if config.session.store == crate::session::StoreKind::Memory {
+        return Ok(0);
+    }
+    let ring = KeyRing::load(&config.keys).map_err(Problems::one)?;
+    let audit = control::open_audit(config, &Clock::system())?;
+    let engine = Engine::start(config.session.clone(), Arc::new(ring), Clock::system(), audit.clone())
+        .await
+        .map_err(Problems::one)?;
+    let ended = engine.end_user(user, EndReason::AccountDisabled).await.map_err(Problems::one);
+    engine.stop().await;
+    audit.flush().await;
+    ended
+}
+
+fn access_log(config: &Config) -> Result<Option<AccessLog>, Problems> {
+    if !config.telemetry.access {
+        return Ok(None);
+    }
+    AccessLog::start(config.telemetry.format, Box::new(std::io::stdout())).map(Some).map_err(Problems::one)
+}
+
+/// Threads for the store, the admin doors and signals; requests have workers of their own.
+const CONTROL_THREADS: usize = 2;

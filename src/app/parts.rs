@@ -1,0 +1,110 @@
+//! Everything a gateway is made of, read from its files and found good.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::gateway::snapshot::{RequestLimits, Snapshot};
+use crate::proxy::body;
+use crate::server::tls::certificates::Certificates;
+use crate::session::keyring::KeyRing;
+
+/// Everything a gateway is made of.
+pub struct Parts {
+    /// The configuration file.
+    pub config: Config,
+    /// The key file.
+    pub ring: KeyRing,
+    /// The certificates.
+    pub certificates: Certificates,
+}
+
+impl Parts {
+    /// Reads the configuration and every file that it names, or says everything that is wrong.
+    pub fn load(file: &Path, now: Timestamp) -> Result<Self, Problems> {
+        let config = Config::load(file).map_err(|problems| Problems::many(&problems))?;
+        let mut problems = Vec::new();
+        let ring = KeyRing::load(&config.keys).map_err(|error| problems.push(error.to_string())).ok();
+        let certificates = Certificates::load(&config.server.tls.certificates, now)
+            .map_err(|errors| problems.extend(errors.iter().map(ToString::to_string)))
+            .ok();
+        check_state_dir(&config, &mut problems);
+        match (ring, certificates) {
+            (Some(ring), Some(certificates)) if problems.is_empty() => {
+                Ok(Self { config, ring, certificates })
+            }
+            _ => Err(Problems(problems)),
+        }
+    }
+}
+
+/// The state directory may be missing if a start can make it: its parent is there.
+fn check_state_dir(config: &Config, problems: &mut Vec<String>) {
+    let dir = &config.state_dir;
+    if dir.is_dir() || dir.parent().is_some_and(|parent| parent == Path::new("") || parent.is_dir()) {
+        return;
+    }
+    problems.push(format!(
+        "{}: server.state_dir: there is no folder `{}`; make it, owned by the user that runs the gateway",
+        config.file.display(),
+        dir.display()
+    ));
+}
+
+/// Makes the state directory if it is missing.
+pub(super) fn make_state_dir(config: &Config) -> Result<(), Problems> {
+    let dir = &config.state_dir;
+    if dir.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir(dir).map_err(|error| {
+        Problems::one(format!(
+            "{}: server.state_dir: cannot make `{}`: {error}",
+            config.file.display(),
+            dir.display()
+        ))
+    })
+}
+
+/// The snapshot of a configuration; `before` lends upstreams that stay as they are.
+pub(super) fn snapshot(config: &Config, before: Option<&Snapshot>) -> Result<Snapshot, Problems> {
+    let limits = &config.server.limits;
+    let limits = RequestLimits {
+        header_bytes: limits.header_bytes,
+        header_count: limits.header_count,
+        body: body::Limits { body_bytes: limits.body_bytes, body_stall: limits.body_stall },
+    };
+    Snapshot::new(&config.gateway, &config.upstreams, &config.portal.path, limits, before)
+        .map_err(|error| Problems::one(format!("{}: upstream: {error}", config.file.display())))
+}
+
+/// Everything that keeps a gateway from starting or reloading, one line each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(Vec<String>);
+
+impl Problems {
+    /// A single problem.
+    pub fn one(problem: impl fmt::Display) -> Self {
+        Self(vec![problem.to_string()])
+    }
+
+    /// The lines of a text.
+    pub fn many(problems: &impl fmt::Display) -> Self {
+        Self(problems.to_string().lines().map(str::to_owned).collect())
+    }
+
+    /// One line each.
+    #[must_use]
+    pub fn into_lines(self) -> Vec<String> {
+        self.0
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Problems {}

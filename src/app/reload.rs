@@ -1,0 +1,76 @@
+//! A reload: build everything anew beside the old, then swap; on any problem the old stays.
+//!
+//! Invariant: it never rebinds, never drops a connection and ends no session but those of accounts
+//! that are gone or disabled and of keys that were retired.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::control::Running;
+use super::{Parts, Problems, early, parts};
+use crate::admin::ReloadReport;
+use crate::config::change::Change;
+use crate::session::engine::EndReason;
+use crate::telemetry::audit::{Event, EventKind};
+
+impl Running {
+    /// Takes over the configuration files as they are now.
+    pub(super) async fn take_over(&self) -> Result<ReloadReport, Problems> {
+        let taken_over = self.try_take_over().await;
+        self.reload_succeeded.store(taken_over.is_ok(), Ordering::Relaxed);
+        match &taken_over {
+            Ok(report) => {
+                self.audit.record(Event::new(EventKind::ReloadDone));
+                tracing::info!(
+                    changed = report.changed.join(", "),
+                    restart_needed = report.restart_needed.join(", "),
+                    sessions_ended = report.sessions_ended,
+                    "reloaded"
+                );
+            }
+            Err(problems) => {
+                self.audit.record(Event::new(EventKind::ReloadRefused));
+                for problem in problems.clone().into_lines() {
+                    tracing::error!(problem, "reload refused; the old configuration stays in force");
+                }
+            }
+        }
+        taken_over
+    }
+
+    async fn try_take_over(&self) -> Result<ReloadReport, Problems> {
+        let mut current = self.current.lock().await;
+        let file = current.file.clone();
+        let now = self.clock.now();
+        let Parts { config, ring, certificates } =
+            tokio::task::spawn_blocking(move || Parts::load(&file, now)).await.map_err(Problems::one)??;
+        let change = Change::between(&current, &config);
+        let ring_changed = !self.engine.ring().has_same_keys(&ring);
+        let mut changed: Vec<String> = change.changed.iter().map(ToString::to_string).collect();
+        changed.extend(ring_changed.then(|| "keys".to_owned()));
+        let snapshot = parts::snapshot(&config, Some(&self.snapshot.load()))?;
+        self.engine.reload(config.session.policy.clone(), Arc::new(ring));
+        self.login.reload(config.login.throttle);
+        self.portal.reload(config.portal.clone());
+        self.certificates.replace(certificates);
+        self.early.store(Arc::new(early::responses(&snapshot)));
+        self.snapshot.store(Arc::new(snapshot));
+        let restart_needed = change.restart_needed.iter().map(ToString::to_string).collect();
+        *current = config;
+        drop(current);
+        let sessions_ended = self.end_sessions_of_lost_accounts().await?;
+        Ok(ReloadReport { changed, restart_needed, sessions_ended })
+    }
+
+    /// Accounts may have been disabled or removed in the database by other hands.
+    async fn end_sessions_of_lost_accounts(&self) -> Result<usize, Problems> {
+        let mut ended = 0;
+        for user in self.engine.users().await.map_err(Problems::one)? {
+            if !self.login.still_enabled(&user).await.map_err(Problems::one)? {
+                ended +=
+                    self.engine.end_user(&user, EndReason::AccountDisabled).await.map_err(Problems::one)?;
+            }
+        }
+        Ok(ended)
+    }
+}

@@ -1,0 +1,41 @@
+//! What a worker thread runs for each request: the request path, in the server's terms.
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use crate::gateway::body::ResponseBody;
+use crate::gateway::record::Journal;
+use crate::gateway::{Gateway, Shared};
+use crate::server::{Connection, Handler};
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::metrics::Metrics;
+
+/// The request path of one worker.
+pub(super) struct Worker {
+    gateway: Gateway,
+}
+
+/// Makes the request path of each worker, on its own thread.
+pub(super) fn factory(
+    shared: Shared,
+    metrics: Metrics,
+    access: Option<AccessLog>,
+) -> impl Fn() -> Worker + Clone + Send + Sync + 'static {
+    move || {
+        let journal = Journal { access: access.as_ref().map(AccessLog::worker), counters: metrics.worker() };
+        Worker { gateway: Gateway::new(shared.clone(), journal) }
+    }
+}
+
+impl Handler for Worker {
+    type Body = ResponseBody;
+
+    async fn handle(&self, request: Request<Incoming>, connection: &Connection) -> Response<ResponseBody> {
+        let answer = self.gateway.handle(request, connection.peer.ip().to_canonical()).await;
+        if let Some(tunnel) = answer.tunnel {
+            connection
+                .hand_over(Box::new(move |client, read_ahead| Box::pin(tunnel.run(client, read_ahead))));
+        }
+        answer.response
+    }
+}

@@ -1,0 +1,105 @@
+//! `vestibule explain`: which route and which rule decide on a request.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use clap::Args;
+use http::{Method, Uri};
+
+use super::place::ConfigPath;
+use super::report::Failure;
+use crate::config::Config;
+use crate::gateway::explain::{Explanation, Hypothesis, explain};
+use crate::gateway::snapshot;
+use crate::identity::{Group, Identity, UserId};
+
+/// Say which route and which rule decide on a request.
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// GET, POST, ...
+    method: String,
+    /// The whole address, as in `https://wiki.example.com/admin`
+    url: String,
+    /// Somebody who is signed in
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// A group of theirs; may be given more than once
+    #[arg(long = "group", value_name = "GROUP", requires = "user")]
+    groups: Vec<String>,
+    /// The client's address
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    from: IpAddr,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Explain {
+    pub(super) fn run(self, config: &ConfigPath) -> Result<String, Failure> {
+        let config = config.load()?;
+        let method: Method = self.method.to_ascii_uppercase().parse().map_err(Failure::usage)?;
+        let url: Uri = self
+            .url
+            .parse()
+            .map_err(|error| Failure::usage(format!("`{}` is not an address: {error}", self.url)))?;
+        let identity = self.identity()?;
+        let hypothesis =
+            Hypothesis { method: &method, url: &url, identity: identity.as_ref(), client: self.from };
+        let routes = snapshot::route_table(&config.gateway, &[]);
+        let explanation = explain(&routes, &config.portal.path, &hypothesis);
+        if self.json {
+            return as_json(&explanation, &config);
+        }
+        Ok(describe(&explanation, &config))
+    }
+
+    fn identity(&self) -> Result<Option<Identity>, Failure> {
+        let Some(user) = &self.user else { return Ok(None) };
+        let user = UserId::try_from(user.as_str())
+            .map_err(|error| Failure::usage(format!("`{user}` cannot be a user name: {error}")))?;
+        let groups = self
+            .groups
+            .iter()
+            .map(|group| {
+                Group::try_from(group.as_str())
+                    .map_err(|error| Failure::usage(format!("`{group}` cannot be a group: {error}")))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Some(Identity { user, groups, name: None, email: None }))
+    }
+}
+
+fn describe(explanation: &Explanation, config: &Config) -> String {
+    let canonical = explanation.canonical.as_deref().unwrap_or("-");
+    let route = explanation.route.as_ref().map_or_else(
+        || "-".to_owned(),
+        |route| {
+            format!(
+                "{}{} ({}:{}), access = {}",
+                route.host,
+                route.path,
+                config.file.display(),
+                route.line,
+                route.access
+            )
+        },
+    );
+    format!("read as  {canonical}\nroute    {route}\nresult   {}\n", explanation.verdict)
+}
+
+fn as_json(explanation: &Explanation, config: &Config) -> Result<String, Failure> {
+    let route = explanation.route.as_ref().map(|route| {
+        serde_json::json!({
+            "host": route.host.to_string(),
+            "path": route.path,
+            "access": route.access.to_string(),
+            "file": config.file.display().to_string(),
+            "line": route.line,
+        })
+    });
+    let value = serde_json::json!({
+        "read_as": explanation.canonical,
+        "route": route,
+        "result": explanation.verdict.to_string(),
+    });
+    serde_json::to_string_pretty(&value).map(|text| text + "\n").map_err(Failure::failed)
+}
