@@ -1,0 +1,89 @@
+// A browser in front of a running gateway: starts Chromium, opens visitors, signs in.
+//
+// Elements are found as a person finds them, by label and role; the words are gathered here.
+
+import { chromium } from 'playwright-core';
+
+export const USER = process.env.VESTIBULE_TEST_USER ?? 'alice';
+export const PASSWORD = process.env.VESTIBULE_TEST_PASSWORD ?? 'correct horse battery staple';
+
+export const LOGIN = '/.vestibule/login';
+export const LOGOUT = '/.vestibule/logout';
+export const ACCOUNT = '/.vestibule/account';
+
+const EXECUTABLE = process.env.VESTIBULE_TEST_CHROMIUM ?? '/usr/bin/chromium';
+const ARGUMENTS = [
+  '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+  '--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage',
+];
+const PATIENCE = 15_000;
+
+export class Stage {
+  constructor(browser, base, control) {
+    this.browser = browser;
+    this.base = base.replace(/\/$/, '');
+    this.control = control?.replace(/\/$/, '');
+  }
+
+  // With `as`, the browser takes that origin for the gateway's.
+  static async open(base, control, as = base) {
+    const rules = as === base ? [] : [`--host-resolver-rules=MAP ${new URL(as).host} ${new URL(base).host}`];
+    const browser = await chromium.launch({
+      executablePath: EXECUTABLE,
+      args: [...ARGUMENTS, ...rules],
+      // The back button must show what a person's browser would show.
+      ignoreDefaultArgs: ['--disable-back-forward-cache'],
+    });
+    return new Stage(browser, as, control);
+  }
+
+  // A visitor with a cookie jar of their own: one browser profile.
+  async visitor(options = {}) {
+    const context = await this.browser.newContext({
+      baseURL: this.base,
+      ignoreHTTPSErrors: true,
+      ...options,
+    });
+    context.setDefaultTimeout(PATIENCE);
+    return context;
+  }
+
+  // Moves the gateway's clock.
+  async advance(seconds) {
+    const answer = await fetch(`${this.control}/advance?seconds=${seconds}`, { method: 'POST' });
+    if (!answer.ok) throw new Error(`the control server answers ${answer.status}`);
+  }
+
+  async close() {
+    await this.browser.close();
+  }
+}
+
+export const field = {
+  user: (page) => page.getByLabel('User name', { exact: true }),
+  password: (page) => page.getByLabel('Password', { exact: true }),
+  remember: (page) => page.getByRole('checkbox', { name: 'Keep me signed in on this device' }),
+  signIn: (page) => page.getByRole('button', { name: 'Sign in', exact: true }),
+  signOut: (page) => page.getByRole('button', { name: 'Sign out', exact: true }),
+};
+
+// Fills the login form that `page` shows and sends it; returns the answer to the POST.
+export async function submitLogin(page, { user = USER, password = PASSWORD, remember = false } = {}) {
+  await field.user(page).fill(user);
+  await field.password(page).fill(password);
+  if (remember) await field.remember(page).check();
+  const answer = page.waitForResponse((response) => response.request().method() === 'POST');
+  await field.signIn(page).click();
+  return answer;
+}
+
+// Goes to `path`, signs in on the way and comes back to it.
+export async function signIn(page, path = '/', options = {}) {
+  await page.goto(path);
+  await submitLogin(page, options);
+  await page.waitForURL((url) => !url.pathname.startsWith('/.vestibule/'));
+}
+
+export function pathOf(page) {
+  return new URL(page.url()).pathname;
+}

@@ -1,0 +1,57 @@
+//! What a person does in a real browser, from the first redirect to the last sign-out.
+//!
+//! Each test is the flow of the same name in `tests/browser/flows.mjs`.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::browser::Stage;
+use crate::harness::command::finish;
+use crate::harness::legacy::tests;
+
+macro_rules! flows {
+    ($($flow:ident)*) => {
+        $(
+            #[test]
+            fn $flow() {
+                Stage::set().play("run.mjs", &[stringify!($flow)], &[]);
+            }
+        )*
+
+        const FLOWS: &[&str] = &[$(stringify!($flow)),*];
+    };
+}
+
+flows! {
+    redirect_to_login_and_back
+    login_shows_the_page_with_the_user
+    login_by_keyboard_alone
+    second_tab_is_signed_in
+    another_browser_is_not_signed_in
+    logout_ends_the_session_in_every_tab
+    back_button_after_logout_shows_nothing
+    wrong_password_says_so_and_keeps_the_name
+    unknown_user_gets_the_answer_of_a_wrong_password
+    expired_session_says_so_on_the_login_page
+    remembered_session_survives_a_browser_restart
+    other_sessions_end_with_the_browser
+    login_and_logout_without_javascript
+    form_of_the_application_passes
+    websocket_from_the_page_is_echoed
+    fetch_without_a_session_gets_json
+    own_pages_load_without_a_complaint
+}
+
+#[test]
+fn every_flow_is_played() {
+    let listed = finish(Command::new("node").arg(tests().join("browser/run.mjs")), "").stdout;
+    assert_eq!(listed.lines().collect::<Vec<_>>(), FLOWS);
+}
+
+#[test]
+#[ignore = "writes docs/screenshots; tests/README.md says when"]
+fn every_page_is_photographed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/screenshots");
+    let folder = folder.to_str().expect("a path in UTF-8");
+    Stage::set().play("screenshots.mjs", &[], &[folder]);
+}

@@ -1,0 +1,155 @@
+//! How clients and backends are connected: certificates by name, old versions, order, many at once, ends.
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::harness::folder::Validity;
+use crate::harness::gateway::prepared;
+use crate::harness::{After, Backend, Folder, Gateway, Setup, eventually};
+
+#[test]
+fn each_host_shows_its_own_certificate_and_an_unknown_one_the_first() {
+    let backend = Backend::start();
+    let folder = Folder::new();
+    folder.certificate("wiki", &["wiki.example.com", "localhost"], Validity::Current);
+    folder.certificate("below", &["*.example.com"], Validity::Current);
+    let setup = public(&backend).certificate("wiki").certificate("below");
+    let gateway = Gateway::start_in(prepared(folder, &setup));
+    let shown = |host: &str| {
+        let visitor = gateway.visitor().at(host);
+        assert_eq!(visitor.get("/").status, 200, "{host}");
+        visitor.certificate_seen().expect("a certificate")
+    };
+    assert_eq!(shown("wiki.example.com"), certificate(&gateway, "wiki"));
+    assert_eq!(shown("mail.example.com"), certificate(&gateway, "below"));
+    assert_eq!(shown("localhost"), certificate(&gateway, "gateway"));
+    // No name at all: an address is none.
+    assert_eq!(shown("127.0.0.1"), certificate(&gateway, "gateway"));
+}
+
+#[test]
+fn a_client_of_http_1_0_gets_no_chunks_and_no_second_request() {
+    let backend =
+        Backend::answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+    let gateway = Gateway::start(&public(&backend));
+    let mut raw = gateway.raw();
+    let response = raw.write("GET / HTTP/1.0\r\nHost: localhost\r\n\r\n").response();
+    assert_eq!((response.status, response.text().as_str()), (200, "ok"));
+    assert_eq!(response.values("transfer-encoding"), [""; 0]);
+    assert!(raw.is_closed());
+    assert!(backend.received().head.starts_with("GET / HTTP/1.1"));
+}
+
+#[test]
+fn a_client_that_asks_whether_to_go_on_is_told_so_by_the_gateway() {
+    let backend = Backend::start();
+    let gateway = Gateway::start(&public(&backend));
+    let mut raw = gateway.raw();
+    raw.write("POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    assert_eq!(raw.response().status, 100);
+    assert_eq!(raw.write("body").response().status, 200);
+    let received = backend.received();
+    assert_eq!(received.values("expect"), [""; 0]);
+    assert_eq!(received.body, b"body");
+}
+
+#[test]
+fn requests_sent_all_at_once_are_answered_in_their_order() {
+    let backend = naming_the_target();
+    let gateway = Gateway::start(&public(&backend));
+    let mut raw = gateway.raw();
+    raw.write(
+        ["/1", "/2", "/3"].map(|target| format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")).concat(),
+    );
+    assert_eq!([(); 3].map(|()| raw.response().text()), ["/1", "/2", "/3"]);
+}
+
+#[test]
+fn many_requests_at_once_over_one_connection_do_not_mix() {
+    let backend = naming_the_target();
+    let gateway = Gateway::start(&public(&backend));
+    let visitor = gateway.visitor().over_h2();
+    let streams: Vec<_> =
+        (0..40).map(|number| visitor.ask("GET", &format!("/{number:03}")).stream()).collect();
+    for (number, mut stream) in streams.into_iter().enumerate() {
+        assert_eq!(stream.read(4), format!("/{number:03}").into_bytes());
+    }
+}
+
+#[test]
+fn visitors_share_a_connection_to_the_backend_and_never_an_identity() {
+    let backend = Backend::start();
+    let gateway = Gateway::start(&Setup::in_front_of(&backend.url()).set("server.workers", "1"));
+    let (alice, ada) =
+        (gateway.visitor().signed_in_as("alice"), gateway.visitor().over_h2().signed_in_as("ada"));
+    let stranger = gateway.visitor();
+    for _ in 0..5 {
+        for (visitor, user) in [(&alice, "alice"), (&ada, "ada"), (&stranger, "")] {
+            assert_eq!(visitor.get("/optional").status, 200);
+            assert_eq!(backend.received().header("x-user-id"), user);
+        }
+    }
+    assert_eq!((backend.requests(), backend.connections()), (15, 1));
+}
+
+#[test]
+fn requests_go_round_over_the_servers() {
+    let (one, two) = (Backend::start(), Backend::start());
+    let servers = format!("servers = ['{}', '{}']; balance = 'round-robin'", one.url(), two.url());
+    let setup = Setup::new()
+        .set("server.workers", "1")
+        .upstream_with("app", &servers)
+        .route("upstream = 'app'; access = 'public'");
+    let gateway = Gateway::start(&setup);
+    let visitor = gateway.visitor();
+    for _ in 0..10 {
+        assert_eq!(visitor.get("/").status, 200);
+    }
+    assert_eq!((one.requests(), two.requests()), (5, 5));
+}
+
+#[test]
+fn a_client_that_goes_away_frees_the_backend() {
+    let backend = Backend::with(|peer| {
+        peer.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n.\r\n");
+        while peer.read_some().is_some() {}
+        After::Close
+    });
+    let gateway = Gateway::start(&public(&backend));
+    for visitor in [gateway.visitor(), gateway.visitor().over_h2()] {
+        let mut answer = visitor.ask("GET", "/").stream();
+        assert_eq!(answer.read(1), b".");
+        drop(answer);
+        visitor.hang_up();
+        eventually("the end of the backend's connection", || (backend.open_connections() == 0).then_some(()));
+    }
+}
+
+#[test]
+fn a_request_that_runs_in_a_circle_is_ended() {
+    let backend = Backend::start();
+    let gateway = Gateway::start(&public(&backend));
+    let via = ["1.1 vestibule"; 20].join(", ");
+    assert_eq!(gateway.visitor().ask("GET", "/").header("via", &via).send().status, 508);
+    assert!(backend.saw_nothing());
+}
+
+/// Everybody may see everything of the backend.
+fn public(backend: &Backend) -> Setup {
+    Setup::new().upstream("app", &backend.url()).route("upstream = 'app'; access = 'public'")
+}
+
+/// Answers every request with its own target.
+fn naming_the_target() -> Backend {
+    Backend::with(|peer| {
+        let target = peer.request.target().to_owned();
+        peer.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{target}", target.len()));
+        After::KeepAlive
+    })
+}
+
+/// The certificate in `stem.pem`, as a client sees it.
+fn certificate(gateway: &Gateway, stem: &str) -> Vec<u8> {
+    let pem = gateway.folder.read(&format!("{stem}.pem"));
+    CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate").to_vec()
+}

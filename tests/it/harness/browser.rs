@@ -1,0 +1,106 @@
+//! Runs the scripts of `tests/browser` in Chromium against a gateway, and moves the gateway's clock when
+//! they ask for it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use vestibule::clock::ClockHand;
+
+use super::command::finish;
+use super::gateway::Gateway;
+use super::legacy::{Legacy, LegacySocket, tests};
+use super::people::{PASSWORD, Person};
+use super::setup::Setup;
+
+/// The old application and its WebSocket server behind a gateway, as the flows expect them.
+pub(crate) struct Stage {
+    gateway: Gateway,
+    control: Control,
+    _legacy: Legacy,
+    _socket: LegacySocket,
+}
+
+impl Stage {
+    pub(crate) fn set() -> Self {
+        let (legacy, socket) = (Legacy::start(), LegacySocket::start());
+        let setup = Setup::new()
+            .upstream("app", &legacy.url())
+            .upstream("socket", &socket.url())
+            .upstream("broken", "http://127.0.0.1:1")
+            .route("path = '/'; upstream = 'app'; access = 'login'")
+            .route("path = '/ws'; upstream = 'socket'; access = 'login'")
+            .route("path = '/broken'; upstream = 'broken'; access = 'login'")
+            .route("path = '/builtin'; upstream = 'builtin'; access = 'login'")
+            .route("path = '/admin'; upstream = 'app'; access = 'login'; groups = ['admin']")
+            .person(Person::named("alice").in_group("staff").called("Alice Liddell"));
+        let gateway = Gateway::start(&setup);
+        let control = Control::start(gateway.clock_hand());
+        Self { gateway, control, _legacy: legacy, _socket: socket }
+    }
+
+    /// Plays a script of `tests/browser` with these arguments before and after the addresses.
+    #[track_caller]
+    pub(crate) fn play(&self, script: &str, before: &[&str], after: &[&str]) -> String {
+        let mut node = Command::new("node");
+        node.arg(tests().join("browser").join(script));
+        node.args(before).args([self.gateway.url(), self.control.url()]).args(after);
+        let finished = finish(node.env("VESTIBULE_TEST_PASSWORD", PASSWORD), "");
+        assert!(finished.code == 0, "{}{}", finished.stdout, finished.stderr);
+        finished.stdout
+    }
+}
+
+/// `POST /advance?seconds=N` on a free port.
+pub(crate) struct Control {
+    address: SocketAddr,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Control {
+    pub(crate) fn start(hand: ClockHand) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let is_over = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&is_over);
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if flag.load(Ordering::SeqCst) {
+                    return;
+                }
+                serve(stream, &hand);
+            }
+        });
+        Self { address, is_over }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        let _woken = TcpStream::connect(self.address);
+    }
+}
+
+fn serve(mut stream: TcpStream, hand: &ClockHand) {
+    let mut lines = BufReader::new(stream.try_clone().expect("a socket")).lines().map_while(Result::ok);
+    let request = lines.next().unwrap_or_default();
+    let _head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+    let seconds = request.split("seconds=").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+    let status = match seconds {
+        Some(seconds) => {
+            hand.advance(Duration::from_secs(seconds));
+            "204 No Content"
+        }
+        None => "404 Not Found",
+    };
+    let _gone = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+}

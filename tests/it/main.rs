@@ -1,0 +1,35 @@
+//! The gateway as a visitor, a backend and an administrator see it: real sockets, real TLS, own folders.
+//!
+//! One binary for all integration tests. The harness reads like a sentence; a test is a plain function.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unchecked_time_subtraction,
+    reason = "a test may fail wherever it stands, also in the functions that it is written with"
+)]
+#![expect(clippy::wrong_self_convention, reason = "`get(...).as_page()` reads as it is meant")]
+
+mod application;
+mod browser;
+mod cli;
+mod connections;
+mod durability;
+mod errors;
+mod harness;
+mod headers;
+mod identity;
+mod import_rules;
+mod legacy;
+mod login;
+mod malformed;
+mod proxying;
+mod quickstart;
+mod reload;
+mod routes;
+mod session;
+mod stop;
+mod telemetry;
+mod websocket;
