@@ -5,12 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use clap::Args;
 use http::{Method, Uri};
 
+use super::names;
 use super::place::ConfigPath;
 use super::report::Failure;
 use crate::config::Config;
 use crate::gateway::explain::{Explanation, Hypothesis, explain};
 use crate::gateway::snapshot;
-use crate::identity::{Group, Identity, UserId};
+use crate::identity::Identity;
 
 /// Say which route and which rule decide on a request.
 #[derive(Debug, Args)]
@@ -54,16 +55,7 @@ impl Explain {
 
     fn identity(&self) -> Result<Option<Identity>, Failure> {
         let Some(user) = &self.user else { return Ok(None) };
-        let user = UserId::try_from(user.as_str())
-            .map_err(|error| Failure::usage(format!("`{user}` cannot be a user name: {error}")))?;
-        let groups = self
-            .groups
-            .iter()
-            .map(|group| {
-                Group::try_from(group.as_str())
-                    .map_err(|error| Failure::usage(format!("`{group}` cannot be a group: {error}")))
-            })
-            .collect::<Result<_, _>>()?;
+        let (user, groups) = (names::user_id(user)?, names::groups(&self.groups)?);
         Ok(Some(Identity { user, groups, name: None, email: None }))
     }
 }

@@ -6,6 +6,7 @@
 mod check;
 mod explain;
 mod keys;
+mod names;
 mod place;
 mod quickstart;
 mod reload;

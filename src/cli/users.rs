@@ -12,6 +12,7 @@ use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
+use super::names::{self, user_id};
 use super::place::{ConfigPath, wait};
 use super::report::Failure;
 use crate::admin::Ended;
@@ -100,15 +101,7 @@ struct ProfileArguments {
 
 impl ProfileArguments {
     fn into_profile(self) -> Result<Profile, Failure> {
-        let groups = self
-            .groups
-            .iter()
-            .map(|group| {
-                Group::try_from(group.as_str())
-                    .map_err(|error| Failure::usage(format!("`{group}` cannot be a group: {error}")))
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Profile { groups, name: self.name, email: self.email })
+        Ok(Profile { groups: names::groups(&self.groups)?, name: self.name, email: self.email })
     }
 }
 
@@ -173,10 +166,6 @@ async fn existing(accounts: &Accounts, name: &str) -> Result<Account, Failure> {
     let user = user_id(name)?;
     let account = accounts.find(&user).await.map_err(Failure::failed)?;
     account.ok_or_else(|| Failure::failed(format!("there is no account `{user}`; `users list` shows all")))
-}
-
-fn user_id(name: &str) -> Result<UserId, Failure> {
-    UserId::try_from(name).map_err(|error| Failure::usage(format!("`{name}` cannot be a user name: {error}")))
 }
 
 /// Asks for a password (twice at a terminal), checks it and hashes it.

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::{Access, Route, Who};
 use crate::identity::Identity;
@@ -46,14 +46,17 @@ impl Kind {
         if !matches!(*method, Method::GET | Method::HEAD) || headers.contains_key(header::UPGRADE) {
             return Self::Script;
         }
-        let navigates = match headers.get("sec-fetch-mode") {
-            Some(mode) => mode == "navigate",
-            None => headers
-                .get_all(header::ACCEPT)
-                .iter()
-                .any(|accept| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some()),
-        };
-        if navigates { Self::PageLoad } else { Self::Script }
+        if loads_page(headers) { Self::PageLoad } else { Self::Script }
+    }
+}
+
+/// Whether a browser loads a page, whatever the method.
+#[must_use]
+pub fn loads_page(headers: &HeaderMap) -> bool {
+    let accepts_html = |accept: &HeaderValue| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some();
+    match headers.get("sec-fetch-mode") {
+        Some(mode) => mode == "navigate",
+        None => headers.get_all(header::ACCEPT).iter().any(accepts_html),
     }
 }
 
@@ -253,9 +256,9 @@ mod tests {
     #[test]
     fn a_page_load_is_told_from_a_script() {
         let kind = |method: Method, headers: &[(&'static str, &'static str)]| {
-            let headers = headers.iter().map(|&(name, value)| {
-                (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
-            });
+            let headers = headers
+                .iter()
+                .map(|&(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
             Kind::of(&method, &headers.collect())
         };
         let html = ("accept", "text/html,*/*;q=0.8");

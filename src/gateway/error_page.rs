@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
+use super::decision::loads_page;
 use super::record::Record;
 use super::reject::Reject;
 use super::snapshot::Snapshot;
@@ -21,14 +22,7 @@ impl Format {
     /// A browser that loads a page says so, whatever the method.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
-        let loads_page = match headers.get("sec-fetch-mode") {
-            Some(mode) => mode == "navigate",
-            None => headers
-                .get_all(header::ACCEPT)
-                .iter()
-                .any(|accept| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some()),
-        };
-        if loads_page { Self::Html } else { Self::Json }
+        if loads_page(headers) { Self::Html } else { Self::Json }
     }
 }
 
