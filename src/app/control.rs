@@ -125,7 +125,10 @@ impl Control for Running {
     fn key_use(&self) -> Doing<'_, Result<Vec<KeyUse>, String>> {
         Box::pin(async {
             let in_use = self.engine.key_use().await.map_err(|error| error.to_string())?;
-            Ok(in_use.into_iter().map(|(key, sessions)| KeyUse { key: key.to_string(), sessions }).collect())
+            Ok(in_use
+                .into_iter()
+                .map(|in_use| KeyUse { key: in_use.key.to_string(), sessions: in_use.sessions })
+                .collect())
         })
     }
 

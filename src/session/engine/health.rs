@@ -18,7 +18,7 @@ impl Health {
                     tracing::error!(%error, "session store is down");
                 }
             }
-            Ok(_) | Err(StoreError::Corrupt(_)) => {
+            Ok(_) | Err(StoreError::Corrupt(_) | StoreError::Unsupported(_)) => {
                 if self.down.load(Ordering::Relaxed) && self.down.swap(false, Ordering::Relaxed) {
                     tracing::warn!("session store answers again");
                 }

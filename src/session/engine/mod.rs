@@ -22,12 +22,12 @@ use crate::telemetry::audit::{Audit, EventKind};
 
 use super::cache::{Admission, Burial, Buried, Cache, Look};
 use super::cookie::{self, Found, NameError};
-use super::keyring::{KeyId, KeyRing};
+use super::keyring::KeyRing;
 use super::lifetime::{Ended, Remember};
 use super::record::{Ending, Listing, Session, Start, Untrusted};
 use super::store::memory::MemoryStore;
 use super::store::sqlite::SqliteStore;
-use super::store::{SessionStore, StoreError};
+use super::store::{KeyUse, SessionStore, StoreError};
 use super::token::{SessionId, Token};
 use super::{Config, Policy, StoreKind};
 
@@ -162,6 +162,7 @@ impl Engine {
         let shared = &self.shared;
         shared.bury_all(&shared.cache.of_user(user), user, why);
         let stored = shared.health.watch(shared.store.of_user(user.clone()).await)?;
+        let stored: Vec<_> = stored.iter().map(|entry| entry.place.id).collect();
         shared.bury_all(&stored, user, why);
         let removed = shared.health.watch(shared.store.remove_user(user.clone()).await)?;
         // Those that began meanwhile.
@@ -176,8 +177,8 @@ impl Engine {
         self.shared.health.watch(self.shared.store.users(self.shared.clock.now()).await)
     }
 
-    /// How many live sessions depend on each key.
-    pub async fn key_use(&self) -> Result<Vec<(KeyId, u64)>, StoreError> {
+    /// The keys that live sessions depend on.
+    pub async fn key_use(&self) -> Result<Vec<KeyUse>, StoreError> {
         self.shared.health.watch(self.shared.store.key_use(self.shared.clock.now()).await)
     }
 
@@ -434,7 +435,7 @@ impl Shared {
     async fn remove(&self, id: SessionId) -> Result<usize, StoreError> {
         let removed = self.health.watch(self.store.remove(vec![id]).await)?;
         self.cache.forget(id);
-        Ok(removed)
+        Ok(removed.len())
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::*;
 use crate::clock::{ClockHand, Timestamp};
 use crate::session::lifetime::Lifetimes;
-use crate::session::store::{Answer, Due, Row, Touch};
+use crate::session::store::{Answer, Entry, Place, Row, Touch};
 use crate::session::{CookieConfig, SameSite};
 use crate::telemetry::audit::Lines;
 
@@ -79,11 +79,11 @@ impl SessionStore for Odd {
         self.unless_broken(Box::pin(async move { self.0.inner.touch(touches).await }))
     }
 
-    fn remove(&self, ids: Vec<SessionId>) -> Answer<'_, usize> {
+    fn remove(&self, ids: Vec<SessionId>) -> Answer<'_, Vec<SessionId>> {
         self.unless_broken(Box::pin(async move { self.0.inner.remove(ids).await }))
     }
 
-    fn of_user(&self, user: UserId) -> Answer<'_, Vec<SessionId>> {
+    fn of_user(&self, user: UserId) -> Answer<'_, Vec<Entry>> {
         self.unless_broken(Box::pin(async move { self.0.inner.of_user(user).await }))
     }
 
@@ -95,16 +95,17 @@ impl SessionStore for Odd {
         self.0.inner.users(now)
     }
 
-    fn key_use(&self, now: Timestamp) -> Answer<'_, Vec<(KeyId, u64)>> {
+    fn key_use(&self, now: Timestamp) -> Answer<'_, Vec<KeyUse>> {
         self.0.inner.key_use(now)
     }
 
-    fn expired(&self, until: Timestamp, limit: usize) -> Answer<'_, Vec<Due>> {
-        self.0.inner.expired(until, limit)
+    fn by_end(&self, after: Option<Place>, until: Timestamp, limit: usize) -> Answer<'_, Vec<Entry>> {
+        self.0.inner.by_end(after, until, limit)
     }
 
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        self.0.inner.close()
+        // Others may still use it: what is closed here is this process's way to it.
+        Box::pin(std::future::ready(()))
     }
 }
 
@@ -481,7 +482,8 @@ async fn sessions_and_logouts_outlive_the_process_that_answered() {
     let second = start().await.unwrap();
     assert!(second.shared.store.load(kept.id()).await.unwrap().is_some());
     assert!(second.shared.store.load(ended.id()).await.unwrap().is_none());
-    assert_eq!(second.key_use().await.unwrap(), [(ring.signer().id(), 1)]);
+    let uses = second.key_use().await.unwrap();
+    assert_eq!(uses.iter().map(|it| (it.key, it.sessions)).collect::<Vec<_>>(), [(ring.signer().id(), 1)]);
     second.stop().await;
     first.stop().await;
 }

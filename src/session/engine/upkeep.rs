@@ -15,8 +15,7 @@ use crate::clock::Timestamp;
 use crate::session::cache::{Burial, Buried};
 use crate::session::lifetime::{Ended, Times};
 use crate::session::record::{Listing, Session};
-use crate::session::store::{Due, StoreError, Touch};
-use crate::session::token::SessionId;
+use crate::session::store::{Entry, StoreError, Touch};
 use crate::telemetry::audit::EventKind;
 
 use super::Shared;
@@ -77,12 +76,11 @@ impl Shared {
         let mut count = 0_usize;
         for _ in 0..SWEEP_BATCHES {
             let now = self.clock.now();
-            let due = self.health.watch(self.store.expired(now - SWEEP_GRACE, BATCH).await)?;
-            let last = due.len() < BATCH;
-            count = count.saturating_add(self.sweep_batch(&due, now).await?);
-            if last {
+            let due = self.health.watch(self.store.by_end(None, now - SWEEP_GRACE, BATCH).await)?;
+            if due.is_empty() {
                 break;
             }
+            count = count.saturating_add(self.sweep_batch(&due, now).await?);
         }
         if count > 0 {
             tracing::info!(count, "expired sessions removed");
@@ -99,7 +97,7 @@ impl Shared {
         let mut rest = touched.as_slice();
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(rest.len().min(BATCH));
-            let news = batch.iter().map(|session| self.news(session.id(), session.times())).collect();
+            let news = batch.iter().map(|session| self.news(session, session.times())).collect();
             if let Err(error) = self.health.watch(self.store.touch(news).await) {
                 self.list_again(rest);
                 return Err(error);
@@ -123,14 +121,14 @@ impl Shared {
     }
 
     /// Removes those that are over, and gives the others their new end. Answers how many are over.
-    async fn sweep_batch(&self, due: &[Due], now: Timestamp) -> Result<usize, StoreError> {
+    async fn sweep_batch(&self, due: &[Entry], now: Timestamp) -> Result<usize, StoreError> {
         let (mut over, mut alive) = (Vec::new(), Vec::new());
         for one in due {
             match self.verdict(one, now) {
-                Verdict::Alive(times) => alive.push(self.news(one.id, times)),
+                Verdict::Alive(news) => alive.push(news),
                 Verdict::Over(limit) => {
                     self.sweep_one(one, limit);
-                    over.push(one.id);
+                    over.push(one.place.id);
                 }
             }
         }
@@ -143,31 +141,39 @@ impl Shared {
         Ok(count)
     }
 
-    fn verdict(&self, due: &Due, now: Timestamp) -> Verdict {
+    fn verdict(&self, due: &Entry, now: Timestamp) -> Verdict {
         let settings = self.settings.load();
         let opened = due.row.as_ref().and_then(|row| Session::open(row, &settings.ring).ok());
         let Some(stored) = opened else { return Verdict::Over(None) };
         let mut times = stored.times();
-        if let Some(live) = self.cache.get(due.id) {
+        if let Some(live) = self.cache.get(due.place.id) {
             times.last_seen = times.last_seen.max(live.last_seen());
         }
         match settings.policy.lifetimes.ended(times, now) {
             Some(limit) => Verdict::Over(Some(limit)),
-            None => Verdict::Alive(times),
+            None => Verdict::Alive(self.news(&stored, times)),
         }
     }
 
-    fn sweep_one(&self, due: &Due, limit: Option<Ended>) {
-        if self.cache.bury(due.id, Buried::Expired(limit.unwrap_or(Ended::Idle))) != Burial::Again {
+    fn sweep_one(&self, due: &Entry, limit: Option<Ended>) {
+        let id = due.place.id;
+        if self.cache.bury(id, Buried::Expired(limit.unwrap_or(Ended::Idle))) != Burial::Again {
             let user = due.row.as_ref().map(|row| &row.user);
             let detail = limit.map_or("record cannot be read", Ended::as_str);
-            self.note_id(EventKind::SessionExpired, due.id, user, detail);
+            self.note_id(EventKind::SessionExpired, id, user, detail);
         }
     }
 
-    fn news(&self, id: SessionId, times: Times) -> Touch {
+    fn news(&self, session: &Session, times: Times) -> Touch {
         let expires_at = self.settings.load().policy.lifetimes.ends_at(times);
-        Touch { id, last_seen: times.last_seen, expires_at }
+        Touch {
+            id: session.id(),
+            user: session.identity().user.clone(),
+            key: session.key(),
+            last_seen: times.last_seen,
+            expires_at,
+            resealed: None,
+        }
     }
 
     fn touched(&self) -> MutexGuard<'_, Vec<Arc<Session>>> {
@@ -177,7 +183,7 @@ impl Shared {
 
 /// What the present policy says of a session whose stored end has come.
 enum Verdict {
-    Alive(Times),
+    Alive(Touch),
     /// By which limit, if its record can be read.
     Over(Option<Ended>),
 }

@@ -8,12 +8,15 @@
 //! * When [`SessionStore::remove`] and [`SessionStore::remove_user`] answer, the sessions are gone for
 //!   good, whatever happens to the process next (for a store that outlives the process).
 //! * [`SessionStore::touch`] never moves a last-seen time back and never brings a session back.
+//! * The sessions of a user, of a key and of a time are found by an index, never by a scan.
 //! * A row that cannot be read is [`StoreError::Corrupt`], and harms no other row.
 //! * Nothing is begun late: the queue and the wait of every call are bounded.
 //!
-//! Every store passes the one suite in `conformance`.
+//! Every store passes the one suite in `conformance`. A store that keeps no index over all sessions
+//! ([`StoreError::Unsupported`]) passes the parts of it that need none.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::identity::UserId;
@@ -33,7 +36,7 @@ pub struct Row {
     pub id: SessionId,
     /// Whose it is.
     pub user: UserId,
-    /// The key that signs its cookie and seals its record.
+    /// The key that seals its record and signs its cookie.
     pub key: KeyId,
     /// When it began.
     pub created: Timestamp,
@@ -45,24 +48,67 @@ pub struct Row {
     pub record: Vec<u8>,
 }
 
-/// News of a session's activity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+impl Row {
+    /// Its place in the order of all sessions.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        Place { expires_at: self.expires_at, id: self.id }
+    }
+}
+
+/// News of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Touch {
     /// Which session.
     pub id: SessionId,
+    /// Whose it is; it never changes.
+    pub user: UserId,
+    /// The key that sealed its record before this.
+    pub key: KeyId,
     /// Its last activity.
     pub last_seen: Timestamp,
     /// When it ends therefore.
     pub expires_at: Timestamp,
+    /// Its record, where that changed.
+    pub resealed: Option<Resealed>,
 }
 
-/// A session whose stored end has come.
+/// A record that takes the place of an older one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Due {
-    /// Which session.
-    pub id: SessionId,
+pub struct Resealed {
+    /// The key that seals it.
+    pub key: KeyId,
+    /// The record.
+    pub record: Vec<u8>,
+}
+
+/// A session as a list finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Which session, and when it ends; as its index says.
+    pub place: Place,
     /// All of it, if it can be read.
     pub row: Option<Row>,
+}
+
+/// A place in the order of all sessions: by their ends, then by their ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// When the session ends.
+    pub expires_at: Timestamp,
+    /// Which session.
+    pub id: SessionId,
+}
+
+/// The sessions that depend on a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyUse {
+    /// The key that seals their records.
+    pub key: KeyId,
+    /// How many are live.
+    pub sessions: u64,
+    /// When the last of them ends if nothing more happens.
+    pub until: Timestamp,
 }
 
 /// Why a store gives no answer.
@@ -74,6 +120,9 @@ pub enum StoreError {
     /// It holds something that is no session.
     #[error("the session store holds a row that cannot be read: {0}")]
     Corrupt(String),
+    /// It keeps no index that could answer this.
+    #[error("{0}")]
+    Unsupported(&'static str),
 }
 
 /// What a store answers, later. Stores are asked rarely, so the box costs nothing that counts.
@@ -81,24 +130,55 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Se
 
 /// A place for sessions; the contract is in words above.
 pub trait SessionStore: Send + Sync {
-    /// Keeps a new session.
+    /// Keeps a new session; an id that is taken is an error.
     fn insert(&self, row: Row) -> Answer<'_, ()>;
     /// The session with this id.
     fn load(&self, id: SessionId) -> Answer<'_, Option<Row>>;
-    /// Notes activity; sessions that are gone stay gone.
+    /// Notes news; sessions that are gone stay gone.
     fn touch(&self, touches: Vec<Touch>) -> Answer<'_, ()>;
-    /// Removes these sessions and answers how many there were.
-    fn remove(&self, ids: Vec<SessionId>) -> Answer<'_, usize>;
-    /// Every session of a user.
-    fn of_user(&self, user: UserId) -> Answer<'_, Vec<SessionId>>;
+    /// Removes these sessions and answers which of them were there.
+    fn remove(&self, ids: Vec<SessionId>) -> Answer<'_, Vec<SessionId>>;
+    /// Every session of a user, in no order.
+    fn of_user(&self, user: UserId) -> Answer<'_, Vec<Entry>>;
     /// Removes every session of a user and answers which there were.
     fn remove_user(&self, user: UserId) -> Answer<'_, Vec<SessionId>>;
-    /// The users with sessions that end after `now`.
+    /// The users with sessions that end after `now`, in no order.
     fn users(&self, now: Timestamp) -> Answer<'_, Vec<UserId>>;
-    /// How many sessions that end after `now` depend on each key.
-    fn key_use(&self, now: Timestamp) -> Answer<'_, Vec<(KeyId, u64)>>;
-    /// At most `limit` sessions that end at `until` or earlier, the earliest first.
-    fn expired(&self, until: Timestamp, limit: usize) -> Answer<'_, Vec<Due>>;
+    /// The keys that sessions that end after `now` depend on, in no order.
+    fn key_use(&self, now: Timestamp) -> Answer<'_, Vec<KeyUse>>;
+    /// At most `limit` sessions behind `after` that end at `until` or earlier, in the order of
+    /// [`Place`]. `limit` bounds what is read, so fewer may come where others were removed meanwhile;
+    /// none come only at the end.
+    fn by_end(&self, after: Option<Place>, until: Timestamp, limit: usize) -> Answer<'_, Vec<Entry>>;
+    /// How changes by other processes become known. A store that tells of them calls `listener`, from
+    /// any thread, until it is closed; to be called once.
+    fn share(&self, listener: Arc<dyn Listener>) -> Sharing {
+        drop(listener);
+        Sharing::Exclusive
+    }
     /// Finishes what was begun; afterwards every answer is an error.
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// Who else changes the sessions of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Nobody: what is in memory here is right.
+    Exclusive,
+    /// Other processes, and the [`Listener`] is told.
+    Told,
+    /// Other processes, and nobody tells: what is in memory must be asked for again after a while.
+    Untold,
+}
+
+/// Hears of changes by other processes. No call may block.
+pub trait Listener: Send + Sync {
+    /// From now on every change is told.
+    fn began(&self);
+    /// No change was missed until now; to be called about once a second while changes are told.
+    fn confirmed(&self);
+    /// This session was changed or removed, perhaps by this very process.
+    fn changed(&self, id: SessionId);
+    /// Changes may be missed from the last confirmation on, until the next beginning.
+    fn lost(&self);
 }
