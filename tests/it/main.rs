@@ -29,6 +29,8 @@ mod proxying;
 mod quickstart;
 mod reload;
 mod routes;
+#[path = "../servers/mod.rs"]
+mod servers;
 mod session;
 mod stop;
 mod telemetry;

@@ -27,6 +27,9 @@ use super::token::SessionId;
 #[cfg(test)]
 pub(super) mod conformance;
 pub(super) mod memory;
+#[cfg(test)]
+#[path = "../../../tests/servers/mod.rs"]
+pub(super) mod servers;
 pub(super) mod sqlite;
 
 /// A session at rest. Only what an index needs is in clear.
