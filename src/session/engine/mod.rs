@@ -77,6 +77,7 @@ impl Engine {
             return;
         }
         self.shared.settings.store(Arc::new(Settings { policy: Arc::new(policy), ring }));
+        self.shared.tell_of_an_end();
     }
 
     /// The present rules.
@@ -129,6 +130,26 @@ impl Engine {
         self.shared.find(token.session(), Activity::DoesNotCount).await
     }
 
+    /// Whether a session with an open stream still lives; this is no activity. Asks the store only where
+    /// memory does not know.
+    pub async fn still_lives(&self, session: &Session) -> Result<bool, StoreError> {
+        let found = self.shared.find(session.id(), Activity::DoesNotCount).await?;
+        Ok(matches!(found, Resumed::Live(_)))
+    }
+
+    /// Counts what a stream carried as activity of its session.
+    pub fn note_activity(&self, session: &Arc<Session>) {
+        if session.touch(self.shared.clock.now()) == Listing::Needed {
+            self.shared.list(session);
+        }
+    }
+
+    /// Changes whenever a session may have ended, so that who holds streams open asks again.
+    #[must_use]
+    pub fn endings(&self) -> watch::Receiver<()> {
+        self.shared.endings.subscribe()
+    }
+
     /// Ends a session. `Ok` says that this is durable; after an error it is ended in this process, and
     /// the store is asked again until it has forgotten it too.
     pub async fn end(&self, session: &Session, why: EndReason) -> Result<(), StoreError> {
@@ -136,6 +157,7 @@ impl Engine {
             self.shared.note(why.kind(), session, why.as_str());
         }
         self.shared.cache.bury(session.id(), Buried::Ended);
+        self.shared.tell_of_an_end();
         self.shared.remove(session.id()).await.map(drop)
     }
 
@@ -153,6 +175,7 @@ impl Engine {
         if self.shared.cache.bury(id, Buried::Ended) != Burial::Again {
             self.shared.note_id(why.kind(), id, user.as_ref(), why.as_str());
         }
+        self.shared.tell_of_an_end();
         self.shared.remove(id).await
     }
 
@@ -216,6 +239,7 @@ impl Engine {
             audit,
             health: Health::default(),
             touched: Mutex::default(),
+            endings: watch::channel(()).0,
             stop: watch::channel(()).0,
             task: Mutex::default(),
         };
@@ -325,6 +349,8 @@ struct Shared {
     health: Health,
     /// Sessions whose last-seen time is not stored yet; each is in it once.
     touched: Mutex<Vec<Arc<Session>>>,
+    /// Tells holders of open streams that a session may have ended.
+    endings: watch::Sender<()>,
     stop: watch::Sender<()>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -410,7 +436,12 @@ impl Shared {
     fn expire(&self, id: SessionId, user: &UserId, limit: Ended) {
         if self.cache.bury(id, Buried::Expired(limit)) != Burial::Again {
             self.note_id(EventKind::SessionExpired, id, Some(user), limit.as_str());
+            self.tell_of_an_end();
         }
+    }
+
+    fn tell_of_an_end(&self) {
+        self.endings.send_replace(());
     }
 
     fn buried(&self, id: SessionId, why: Buried) -> Resumed {
@@ -429,6 +460,7 @@ impl Shared {
                 self.note_id(why.kind(), id, Some(user), why.as_str());
             }
         }
+        self.tell_of_an_end();
     }
 
     /// Removes a buried session from the store.
