@@ -18,6 +18,7 @@ pub(super) fn read(root: &mut Section<'_>) -> IdentityHeaders {
             groups: header(section, "groups", HeaderName::from_static("x-user-groups")),
             email: header(section, "email", HeaderName::from_static("x-user-email")),
             name: header(section, "name", HeaderName::from_static("x-user-name")),
+            session: header(section, "session", HeaderName::from_static("x-session-id")),
             also: read_also(section),
         };
         check_distinct(section, &headers);
@@ -65,6 +66,7 @@ fn check_distinct(section: &mut Section<'_>, headers: &IdentityHeaders) {
         ("groups", &headers.groups),
         ("email", &headers.email),
         ("name", &headers.name),
+        ("session", &headers.session),
     ];
     let also = headers.also.iter().map(|header| ("also", header));
     let mut seen: Vec<(&str, String)> = Vec::new();

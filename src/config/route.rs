@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use crate::gateway::{Access, HostPattern, Route, Who};
+use crate::gateway::{Access, Activity, HostPattern, Route, Who};
 use crate::identity::{Group, NameError, UserId};
 
 use super::address::{host_pattern, network};
@@ -51,12 +51,13 @@ fn read_one(section: &mut Section<'_>, upstreams: &Upstreams) -> Route {
     let groups = section.list("groups", Empty::Refused, group).unwrap_or_default();
     let methods = section.list("methods", Empty::Refused, method).unwrap_or_default();
     let networks = section.list("networks", Empty::Refused, network).unwrap_or_default();
+    let activity = section.one_of("activity", Activity::Any, &ACTIVITIES, &[]);
     section.later(&["mfa", "fresh"]);
     check_upstream(section, level);
     check_effects(section, level);
     let access = access(level, Who { users, groups });
     let line = section.place().map_or(0, |place| place.line);
-    Route { host, path, upstream, access, methods, networks, line }
+    Route { host, path, upstream, access, methods, networks, activity, line }
 }
 
 fn access(level: Level, who: Who) -> Access {
@@ -82,8 +83,9 @@ fn check_effects(section: &mut Section<'_>, level: Level) {
     }
     let (idle_keys, why): (&[_], _) = match level {
         Level::Login => return,
-        Level::Public | Level::Optional => (&["users", "groups"], "nobody needs to log in"),
-        Level::Deny => (&["users", "groups", "methods", "networks"], "nobody passes"),
+        Level::Optional => (&["users", "groups"], "nobody needs to log in"),
+        Level::Public => (&["users", "groups", "activity"], "nobody needs to log in"),
+        Level::Deny => (&["users", "groups", "methods", "networks", "activity"], "nobody passes"),
     };
     let level = LEVELS.iter().find(|(_, other)| *other == level).map_or("", |(name, _)| *name);
     let given: Vec<_> = idle_keys.iter().filter(|key| section.gives(key)).collect();
@@ -147,6 +149,8 @@ const LEVELS: [(&str, Level); 4] = [
     ("optional", Level::Optional),
     ("login", Level::Login),
 ];
+
+const ACTIVITIES: [(&str, Activity); 2] = [("any", Activity::Any), ("navigation", Activity::Navigation)];
 
 const STANDARD_METHODS: [&str; 9] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"];

@@ -3,16 +3,20 @@
 //! Invariant: a remembered session outlives an ordinary one, and no session can be idle for longer
 //! than it lives.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::session::{Config, CookieConfig, Lifetimes, Policy, SameSite, StoreKind};
+use crate::session::lifetime::RENEWAL_GRACE;
+use crate::session::{
+    Beyond, Binding, Config, CookieConfig, Guests, Lifetimes, Limit, Policy, SameSite, StoreDown, StoreKind,
+};
 
-use super::kind::not_yet;
+use super::kind::{choose, not_yet};
 use super::path::sqlite_file;
 use super::problem::{Wrong, nearest, quoted};
-use super::quantity::show_duration;
-use super::read::{Section, Zero};
+use super::quantity::{self, show_duration};
+use super::read::{Empty, Section, Zero};
 
 /// Reads `[session]`; files are relative to `state_dir`.
 pub(super) fn read(root: &mut Section<'_>, state_dir: &Path) -> Config {
@@ -22,8 +26,12 @@ pub(super) fn read(root: &mut Section<'_>, state_dir: &Path) -> Config {
             .unwrap_or_else(|| StoreKind::Sqlite(state_dir.join("sessions.db")));
         let lifetimes = read_lifetimes(section);
         let cookie = section.within("cookie", read_cookie);
-        section.later(&["renew_id", "max_per_user", "at_limit", "bind", "anonymous", "store_down"]);
-        Config { store, policy: Policy { lifetimes, cookie } }
+        let limit = read_limit(section);
+        let binding = read_binding(section);
+        let guests = if section.flag("anonymous", false) { Guests::Recognised } else { Guests::Unknown };
+        let store_down = section.text("store_down", store_down).unwrap_or(StoreDown::Refuse);
+        let recheck = section.duration("recheck", Duration::from_secs(5), Zero::Refused);
+        Config { store, policy: Policy { lifetimes, cookie, limit, binding, guests, store_down, recheck } }
     })
 }
 
@@ -56,7 +64,11 @@ fn read_lifetimes(section: &mut Section<'_>) -> Lifetimes {
         idle: section.duration("idle", Duration::from_mins(30), Zero::Refused),
         absolute: section.duration("absolute", Duration::from_hours(12), Zero::Refused),
         remember: section.duration("remember", Duration::from_hours(30 * 24), Zero::Allowed),
+        renew_id: section.duration("renew_id", Duration::from_mins(15), Zero::Allowed),
     };
+    if section.is_sound(&["renew_id"]) {
+        check_renewal(section, &lifetimes);
+    }
     if section.is_sound(&["idle", "absolute"]) {
         check_idle(section, &lifetimes);
     }
@@ -89,6 +101,54 @@ fn check_remember(section: &mut Section<'_>, lifetimes: &Lifetimes) {
     } else if remember > COOKIE_LIFE {
         let wrong = Wrong::new("browsers keep no cookie for longer than 400 days");
         section.refuse(key, wrong.help("write `400d` or less"));
+    }
+}
+
+/// SECURITY: a token that is replaced faster than the grace of its predecessor ends could not be told
+/// from a stolen one.
+fn check_renewal(section: &mut Section<'_>, lifetimes: &Lifetimes) {
+    let Lifetimes { renew_id, .. } = *lifetimes;
+    if !renew_id.is_zero() && renew_id < 2 * RENEWAL_GRACE {
+        let wrong = Wrong::new("requests that are under way could not keep up with such a renewal");
+        section.refuse("renew_id", wrong.help("write `1m` or more, or `0s` to keep the first token"));
+    }
+}
+
+fn read_limit(section: &mut Section<'_>) -> Option<Limit> {
+    let count = section.integer("max_per_user", 5_usize, &(0..=1_000));
+    let beyond = section.one_of("at_limit", Beyond::EvictOldest, &BEYOND, &[]);
+    if count == 0 && section.gives("at_limit") {
+        let wrong = Wrong::new("it has no effect, since `max_per_user` is 0 and sets no limit");
+        section.refuse("at_limit", wrong.help("leave it out, or set `max_per_user`"));
+    }
+    NonZeroUsize::new(count).map(|sessions| Limit { sessions, beyond })
+}
+
+fn read_binding(section: &mut Section<'_>) -> Binding {
+    let parts = section.list("bind", Empty::Allowed, |text| choose(text, &BINDINGS, &[]));
+    let parts = parts.unwrap_or_else(|| vec![BoundTo::UserAgent]);
+    Binding { user_agent: parts.contains(&BoundTo::UserAgent), address: parts.contains(&BoundTo::Address) }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum BoundTo {
+    UserAgent,
+    Address,
+}
+
+fn store_down(text: &str) -> Result<StoreDown, Wrong> {
+    let help = "write `refuse`, or a grace as in `grace 5m`";
+    match text.split_once(' ') {
+        None if text == "refuse" => Ok(StoreDown::Refuse),
+        Some(("grace", duration)) => {
+            let grace = quantity::duration(duration.trim())?;
+            if grace > GRACE_LIMIT {
+                return Err(Wrong::new("a session that was revoked could go on for more than a day")
+                    .help("write `24h` or less"));
+            }
+            Ok(StoreDown::Grace(grace))
+        }
+        _ => Err(Wrong::new(format!("{} is not known here", quoted(text))).help(help)),
     }
 }
 
@@ -136,6 +196,12 @@ fn same_site(text: &str) -> Result<SameSite, Wrong> {
 
 /// RFC 6265bis, section 5.5.
 const COOKIE_LIFE: Duration = Duration::from_hours(400 * 24);
+
+const GRACE_LIMIT: Duration = Duration::from_hours(24);
+
+const BEYOND: [(&str, Beyond); 2] = [("evict-oldest", Beyond::EvictOldest), ("refuse", Beyond::Refuse)];
+
+const BINDINGS: [(&str, BoundTo); 2] = [("user-agent", BoundTo::UserAgent), ("address", BoundTo::Address)];
 
 const COOKIE_NAME_LIMIT: usize = 64;
 

@@ -1,7 +1,7 @@
 //! From what was decided to a response: headers of ours, redirects to the login page, errors.
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
 
 use super::body::ResponseBody;
@@ -25,6 +25,17 @@ pub fn own(snapshot: &Snapshot, response: Response<Bytes>) -> Response<ResponseB
 pub fn proxied(snapshot: &Snapshot, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
     snapshot.headers.apply_to_proxied(response.headers_mut());
     response
+}
+
+/// Gives a browser its cookies; such an answer is nobody else's (ASVS 14.3.2).
+pub fn set_cookies(headers: &mut HeaderMap, cookies: Vec<HeaderValue>) {
+    if cookies.is_empty() {
+        return;
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for cookie in cookies {
+        headers.append(header::SET_COOKIE, cookie);
+    }
 }
 
 /// The answer to a request that is not answered with what it asked for.

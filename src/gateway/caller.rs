@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue};
 
-use super::decision::{Caller, Guest};
-use crate::session::engine::{Engine, Presented, Resumed};
+use super::Activity;
+use super::decision::{self, Caller, Guest};
+use super::record::Record;
+use crate::session::binding::Device;
+use crate::session::engine::{self, Engine, Presented, Resumed, Visit};
 use crate::session::record::Session;
 
 /// Who is asking, with the session itself.
@@ -31,12 +35,28 @@ impl CallerState {
     }
 }
 
-/// Finds the session of a request and counts the request as activity in it.
-pub async fn find(engine: &Engine, headers: &HeaderMap) -> CallerState {
+/// Finds the session of a request. What its browser is to be told of its cookie goes into `record`.
+pub async fn find(
+    engine: &Engine,
+    presented: &Presented,
+    headers: &HeaderMap,
+    counts: Activity,
+    record: &mut Record,
+) -> CallerState {
     // SECURITY: a malformed, doubled or forged cookie is no session, and never reaches the store.
-    let Presented::Valid(token, _) = engine.present(headers) else { return CallerState::Guest(Guest::New) };
-    match engine.resume(&token).await {
-        Ok(Resumed::Live(session)) => CallerState::Known(session),
+    let Presented::Valid(ticket) = presented else { return CallerState::Guest(Guest::New) };
+    let activity = match counts {
+        Activity::Navigation if !decision::loads_page(headers) => engine::Activity::DoesNotCount,
+        Activity::Navigation | Activity::Any => engine::Activity::Counts,
+    };
+    let device = Device { user_agent: user_agent(headers), address: record.client };
+    let visit = Visit { device, activity, request_id: record.request_id.as_str() };
+    match engine.resume(ticket, visit).await {
+        Ok(Resumed::Live(live)) => {
+            record.session = Some(Arc::clone(&live.session));
+            record.cookies = live.cookies;
+            CallerState::Known(live.session)
+        }
         Ok(Resumed::Expired(_)) => CallerState::Guest(Guest::Expired),
         Ok(Resumed::Gone) => CallerState::Guest(Guest::New),
         // SECURITY: broken is not absent: nobody is signed out and nobody let in.
@@ -45,4 +65,34 @@ pub async fn find(engine: &Engine, headers: &HeaderMap) -> CallerState {
             CallerState::Unknown
         }
     }
+}
+
+/// Recognises who is not signed in, where the gateway does that.
+pub fn recognise(engine: &Engine, presented: &Presented, headers: &HeaderMap, record: &mut Record) {
+    if record.session.is_some() || !(takes_cookies(headers) || is_known(presented)) {
+        return;
+    }
+    if let Some(guest) = engine.guest(presented) {
+        record.pseudonym = Some(guest.pseudonym);
+        record.cookies = guest.cookies;
+    }
+}
+
+/// Only who would get a new cookie with this answer is a new guest; else each picture of a page
+/// would come from another one.
+const fn is_known(presented: &Presented) -> bool {
+    matches!(presented, Presented::Valid(_) | Presented::Guest(_))
+}
+
+/// Whether the answer to a request may set cookies: not that of a picture or a style, which is kept by
+/// caches, nor that of a connection that switches protocols.
+#[must_use]
+pub fn takes_cookies(headers: &HeaderMap) -> bool {
+    let is_page =
+        |kind: &HeaderValue| ["document", "iframe", "frame", "empty"].iter().any(|page| kind == page);
+    headers.get("sec-fetch-dest").is_none_or(is_page) && !headers.contains_key(http::header::UPGRADE)
+}
+
+fn user_agent(headers: &HeaderMap) -> &str {
+    headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }

@@ -164,7 +164,7 @@ fn is_named(who: &Who, identity: &Identity) -> bool {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::super::HostPattern;
+    use super::super::{Activity, HostPattern};
     use super::*;
 
     fn identity(user: &str, groups: &[&str]) -> Identity {
@@ -184,6 +184,7 @@ mod tests {
             access,
             methods: Vec::new(),
             networks: Vec::new(),
+            activity: Activity::Any,
             line: 1,
         }
     }

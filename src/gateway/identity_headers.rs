@@ -7,6 +7,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::IdentityHeaders;
+use super::record::Record;
 use crate::identity::{Group, Identity};
 use crate::proxy::headers::same_folded;
 
@@ -22,7 +23,7 @@ impl IdentityPolicy {
     /// As configured; the default names are stripped even where others are set.
     #[must_use]
     pub fn new(headers: IdentityHeaders) -> Self {
-        let named = [&headers.user, &headers.groups, &headers.email, &headers.name];
+        let named = [&headers.user, &headers.groups, &headers.email, &headers.name, &headers.session];
         let mut reserved: Vec<HeaderName> = named.into_iter().chain(&headers.also).cloned().collect();
         reserved.extend(ALWAYS_STRIPPED.map(HeaderName::from_static));
         Self { headers, reserved }
@@ -67,6 +68,15 @@ impl IdentityPolicy {
             }
         }
     }
+
+    /// Tells the backend a name for the session that says nothing of who is asking.
+    pub fn set_session(&self, record: &Record, headers: &mut HeaderMap) {
+        let of_session = || record.session.as_ref().map(|session| session.id().pseudonym());
+        let pseudonym = record.pseudonym.clone().or_else(of_session);
+        if let Some(value) = pseudonym.and_then(|text| HeaderValue::try_from(text).ok()) {
+            headers.insert(&self.headers.session, value);
+        }
+    }
 }
 
 /// Text outside ASCII is sent as its UTF-8 bytes; a control character leaves the header out.
@@ -77,7 +87,8 @@ fn insert_text(headers: &mut HeaderMap, name: &HeaderName, text: &str) {
 }
 
 /// What backends behind other gateways trust: nobody may send it, whatever is configured here.
-const ALWAYS_STRIPPED: [&str; 15] = [
+const ALWAYS_STRIPPED: [&str; 16] = [
+    "x-session-id",
     "x-user-id",
     "x-user-groups",
     "x-user-email",
@@ -105,6 +116,7 @@ mod tests {
             groups: HeaderName::from_static("x-user-groups"),
             email: HeaderName::from_static("x-user-email"),
             name: HeaderName::from_static("x-user-name"),
+            session: HeaderName::from_static("x-visitor"),
             also: vec![HeaderName::from_static("remote-user")],
         })
     }
@@ -112,9 +124,16 @@ mod tests {
     #[test]
     fn every_spelling_that_a_backend_folds_is_stripped() {
         let mut headers = HeaderMap::new();
-        for name in
-            ["X-WHO", "x_who", "x-user_groups", "X_USER_EMAIL", "remote_user", "x-user-id", "x_user_id"]
-        {
+        for name in [
+            "X-WHO",
+            "x_who",
+            "x-user_groups",
+            "X_USER_EMAIL",
+            "remote_user",
+            "x-user-id",
+            "x_user_id",
+            "X_Visitor",
+        ] {
             headers
                 .append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("root"));
         }

@@ -26,6 +26,7 @@ pub mod snapshot;
 mod tunnel;
 
 use std::cell::Cell;
+use std::mem;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,7 +36,9 @@ use bytes::Bytes;
 use http::{HeaderName, Method, Request, Response, Uri, header};
 use hyper::body::Incoming;
 
-pub use self::settings::{Access, Config, HeadersConfig, HostPattern, IdentityHeaders, Profile, Route, Who};
+pub use self::settings::{
+    Access, Activity, Config, HeadersConfig, HostPattern, IdentityHeaders, Profile, Route, Who,
+};
 
 use self::body::ResponseBody;
 use self::caller::CallerState;
@@ -51,8 +54,8 @@ use crate::clock::Clock;
 use crate::portal::{self, Portal, csrf};
 use crate::proxy::headers::Forwarded;
 use crate::proxy::{self, Pools};
-use crate::session::cookie;
 use crate::session::engine::Engine;
+use crate::session::{Guests, cookie};
 use crate::telemetry::audit::{Audit, Event, EventKind};
 use crate::telemetry::metrics::Outcome;
 
@@ -108,6 +111,7 @@ impl Gateway {
         let mut record = Record::begin(&self.journal, &request, peer, now, self.request_ids.next());
         let format = error_page::Format::of(request.headers());
         let method = request.method().clone();
+        let takes_cookies = caller::takes_cookies(request.headers());
         let (mut response, tunnel) = match self.respond(&snapshot, request, &mut record).await {
             Ok(Answered::Own(response)) => (answers::own(&snapshot, response), None),
             Ok(Answered::Proxied(proxy::Answer::Response(response))) => {
@@ -121,6 +125,9 @@ impl Gateway {
         };
         if method == Method::HEAD && tunnel.is_none() && record.outcome != Outcome::Forwarded {
             response = answers::head_only(response);
+        }
+        if takes_cookies {
+            answers::set_cookies(response.headers_mut(), mem::take(&mut record.cookies));
         }
         response.headers_mut().insert(X_REQUEST_ID, record.request_id.to_header());
         record.answered(response.status());
@@ -162,7 +169,7 @@ impl Gateway {
         }
         let place = snapshot.routes.find(canonical.host(), canonical.path()).ok_or(Reject::NotFound)?;
         refuse_ambiguity(snapshot, &canonical)?;
-        let caller = self.caller(&place.route.access, request.headers(), record).await;
+        let caller = self.caller(&place.route, request.headers(), record).await;
         let question = Question {
             route: &place.route,
             method: request.method(),
@@ -207,13 +214,21 @@ impl Gateway {
         Ok(self.shared.portal.serve(asked).await?)
     }
 
-    async fn caller(&self, access: &Access, headers: &http::HeaderMap, record: &mut Record) -> CallerState {
-        if !matches!(access, Access::Optional | Access::Login(_)) {
+    /// Who is asking. A public route never waits for a store: there nobody is known.
+    async fn caller(&self, route: &Route, headers: &http::HeaderMap, record: &mut Record) -> CallerState {
+        let engine = &self.shared.engine;
+        if route.access == Access::Deny {
             return CallerState::Guest(Guest::New);
         }
-        let caller = caller::find(&self.shared.engine, headers).await;
-        if let CallerState::Known(session) = &caller {
-            record.session = Some(Arc::clone(session));
+        let presented = engine.present(headers);
+        let caller = match route.access {
+            Access::Optional | Access::Login(_) => {
+                caller::find(engine, &presented, headers, route.activity, record).await
+            }
+            Access::Public | Access::Deny => CallerState::Guest(Guest::New),
+        };
+        if matches!(route.access, Access::Public | Access::Optional) {
+            caller::recognise(engine, &presented, headers, record);
         }
         caller
     }
@@ -288,9 +303,13 @@ impl Gateway {
         let headers = request.headers_mut();
         headers.insert(header::HOST, canonical.authority.clone());
         proxy::headers::prepare(headers, &forwarded);
-        cookie::strip(headers, &[&self.shared.engine.policy().cookie.name, csrf::COOKIE]);
+        let policy = self.shared.engine.policy();
+        cookie::strip(headers, &[&policy.cookie.name, csrf::COOKIE]);
         if let Some(identity) = permit.identity() {
             snapshot.identity.set(identity, headers);
+        }
+        if policy.guests == Guests::Recognised {
+            snapshot.identity.set_session(record, headers);
         }
     }
 }

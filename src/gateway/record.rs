@@ -44,6 +44,10 @@ pub struct Record {
     pub authority: Option<HeaderValue>,
     /// The session, once it is known.
     pub session: Option<Arc<Session>>,
+    /// The name of a guest for backends.
+    pub pseudonym: Option<String>,
+    /// The `Set-Cookie` values that the answer is to carry.
+    pub cookies: Vec<HeaderValue>,
     /// The upstream that was asked.
     pub upstream: Option<Arc<Upstream>>,
     /// What was done.
@@ -75,6 +79,8 @@ impl Record {
             client: peer,
             authority: None,
             session: None,
+            pseudonym: None,
+            cookies: Vec::new(),
             upstream: None,
             outcome: Outcome::Failed,
             reason: None,

@@ -121,6 +121,7 @@ mod tests {
             access,
             methods: Vec::new(),
             networks: Vec::new(),
+            activity: crate::gateway::Activity::Any,
             line: 1,
         };
         Place { route: Arc::new(route), backend: Backend::None }

@@ -36,8 +36,20 @@ pub struct Route {
     pub methods: Vec<Method>,
     /// The client networks that may pass; empty = all.
     pub networks: Vec<IpNet>,
+    /// Which requests keep a session alive.
+    pub activity: Activity,
     /// The line in the configuration file where the route begins, for messages.
     pub line: usize,
+}
+
+/// Which requests keep an idle session alive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activity {
+    /// Every request.
+    #[default]
+    Any,
+    /// Only the loading of pages: a page that polls keeps nothing alive.
+    Navigation,
 }
 
 /// The hosts of a route.
@@ -84,6 +96,8 @@ pub struct IdentityHeaders {
     pub email: HeaderName,
     /// The name for people.
     pub name: HeaderName,
+    /// The pseudonym of a session; sent only where guests are recognised.
+    pub session: HeaderName,
     /// More headers that carry the user's name.
     pub also: Vec<HeaderName>,
 }

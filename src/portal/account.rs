@@ -13,7 +13,7 @@ use crate::session::record::Session;
 impl Portal {
     /// The page of whoever is signed in; others are sent to the login page.
     pub(super) async fn show_account(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
-        Ok(match self.caller(visit.headers, Activity::Counts).await? {
+        Ok(match self.caller(visit, Activity::Counts).await? {
             Caller::Known(session) => self.account_page(visit, &session),
             Caller::Nobody | Caller::Expired => visit.to_login(""),
         })

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{RETRY_AFTER, SET_COOKIE, USER_AGENT};
+use http::header::{RETRY_AFTER, SET_COOKIE};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
@@ -23,7 +23,7 @@ impl Portal {
     /// The form; for somebody who is signed in the question whether to go on or to switch.
     pub(super) async fn show_login(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
         let next = ReturnTo::from_query(visit.query).outside(visit.portal);
-        let note = match self.caller(visit.headers, Activity::DoesNotCount).await? {
+        let note = match self.caller(visit, Activity::DoesNotCount).await? {
             Caller::Known(session) => return Ok(self.offer_switch(visit, &session, &next)),
             Caller::Expired => Some(strings::SESSION_EXPIRED),
             Caller::Nobody => note(visit.query_value("reason")),
@@ -123,14 +123,12 @@ impl Portal {
         identity: Identity,
         method: AuthMethod,
     ) -> Result<Response<Bytes>, PortalError> {
-        if let Caller::Known(earlier) = self.caller(visit.headers, Activity::DoesNotCount).await? {
+        if let Caller::Known(earlier) = self.caller(visit, Activity::DoesNotCount).await? {
             self.engine.end(&earlier, EndReason::Replaced).await?;
         }
         let user = identity.user.clone();
-        let user_agent =
-            visit.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let login = Login { identity, method, remember: filled.remember, user_agent, address: visit.client };
-        let Opened { cookie, session } = self.engine.open(login).await?;
+        let login = Login { identity, method, remember: filled.remember, device: visit.device() };
+        let Opened { cookies, session } = self.engine.open(login).await?;
         // SECURITY: an account that was disabled since its password was read lost its sessions before
         // this one began.
         let enabled = self.login.still_enabled(&user).await;
@@ -140,7 +138,9 @@ impl Portal {
             return self.refuse(visit, filled);
         }
         let mut response = page::see_other(filled.next.to_location());
-        response.headers_mut().append(SET_COOKIE, cookie);
+        for cookie in cookies {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
         Ok(response)
     }
 

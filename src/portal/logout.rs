@@ -11,14 +11,13 @@ use serde::Serialize;
 use super::csrf::{self, Forged};
 use super::login::REASON_SIGNED_OUT;
 use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, page, strings};
-use crate::session::cookie;
 use crate::session::engine::EndReason;
 use crate::session::record::Session;
 
 impl Portal {
     /// Asks; who is not signed in is sent to the login page.
     pub(super) async fn ask_logout(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
-        Ok(match self.caller(visit.headers, Activity::DoesNotCount).await? {
+        Ok(match self.caller(visit, Activity::DoesNotCount).await? {
             Caller::Known(session) => self.question(visit, &session, None),
             Caller::Nobody | Caller::Expired => visit.to_login(""),
         })
@@ -30,7 +29,7 @@ impl Portal {
             self.note_forgery(visit, forged);
             return Err(forged.into());
         }
-        if let Caller::Known(session) = self.caller(visit.headers, Activity::DoesNotCount).await? {
+        if let Caller::Known(session) = self.caller(visit, Activity::DoesNotCount).await? {
             if let Err(forged) = self.check_session_form(visit, &session) {
                 self.note_forgery(visit, forged);
                 return Ok(self.question(visit, &session, Some(strings::FORM_EXPIRED)));
@@ -60,7 +59,9 @@ impl Portal {
             format!("?reason={REASON_SIGNED_OUT}&next={}", next.to_query())
         };
         let mut response = visit.to_login(&query);
-        response.headers_mut().append(SET_COOKIE, cookie::clear(&self.engine.policy().cookie));
+        for cookie in self.engine.clear_cookies() {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
         response.headers_mut().insert(CLEAR_SITE_DATA, HeaderValue::from_static(EVERYTHING));
         response
     }

@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::clock::Clock;
 use crate::login::Login;
 use crate::login::accounts::AccountsError;
+use crate::session::binding::Device;
 use crate::session::cookie::Found;
-use crate::session::engine::{Engine, Resumed};
+use crate::session::engine::{self, Activity, Engine, OpenError, Resumed};
 use crate::session::record::Session;
 use crate::session::store::StoreError;
 use crate::storage::sqlite::StorageError;
@@ -91,14 +93,13 @@ impl Portal {
     }
 
     /// Who is asking. Only [`Activity::Counts`] keeps an idle session alive.
-    async fn caller(&self, headers: &HeaderMap, activity: Activity) -> Result<Caller, StoreError> {
-        let Found::Valid(token, _) = self.engine.present(headers) else { return Ok(Caller::Nobody) };
-        let found = match activity {
-            Activity::Counts => self.engine.resume(&token).await?,
-            Activity::DoesNotCount => self.engine.peek(&token).await?,
-        };
-        Ok(match found {
-            Resumed::Live(session) => Caller::Known(session),
+    ///
+    /// A new token waits for an answer of the application's.
+    async fn caller(&self, visit: &Visit<'_>, activity: Activity) -> Result<Caller, StoreError> {
+        let Found::Valid(ticket) = self.engine.present(visit.headers) else { return Ok(Caller::Nobody) };
+        let seen = engine::Visit { device: visit.device(), activity, request_id: visit.request_id };
+        Ok(match self.engine.resume(&ticket, seen).await? {
+            Resumed::Live(live) => Caller::Known(live.session),
             Resumed::Expired(_) => Caller::Expired,
             Resumed::Gone => Caller::Nobody,
         })
@@ -171,6 +172,15 @@ impl From<StoreError> for PortalError {
     }
 }
 
+impl From<OpenError> for PortalError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Store(error) => error.into(),
+            OpenError::AtLimit(_) | OpenError::TooLarge => Self::Busy(error.to_string()),
+        }
+    }
+}
+
 impl From<AccountsError> for PortalError {
     fn from(error: AccountsError) -> Self {
         match error {
@@ -196,6 +206,11 @@ struct Visit<'a> {
 impl Visit<'_> {
     const fn place(&self) -> Place<'_> {
         Place { portal: self.portal, host: self.request.host }
+    }
+
+    fn device(&self) -> Device<'_> {
+        let user_agent = self.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+        Device { user_agent: user_agent.unwrap_or_default(), address: self.client }
     }
 
     /// The value of `name` in the query, if it is one that needs no decoding.
@@ -228,12 +243,6 @@ enum Caller {
     Nobody,
     Expired,
     Known(Arc<Session>),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Activity {
-    Counts,
-    DoesNotCount,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

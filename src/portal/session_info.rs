@@ -18,7 +18,7 @@ pub const CHALLENGE: HeaderValue = HeaderValue::from_static("Cookie realm=\"vest
 impl Portal {
     /// The session that asks, without keeping it alive.
     pub(super) async fn show_session(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
-        let caller = self.caller(visit.headers, Activity::DoesNotCount).await?;
+        let caller = self.caller(visit, Activity::DoesNotCount).await?;
         Ok(self.describe(visit, &caller))
     }
 
@@ -28,7 +28,7 @@ impl Portal {
             self.note_forgery(visit, forged);
             return Err(forged.into());
         }
-        let caller = self.caller(visit.headers, Activity::Counts).await?;
+        let caller = self.caller(visit, Activity::Counts).await?;
         Ok(self.describe(visit, &caller))
     }
 

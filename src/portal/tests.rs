@@ -14,8 +14,7 @@ use crate::login::password::{Hasher, HashingConfig};
 use crate::login::{Rate, ThrottleConfig};
 use crate::secret::Secret;
 use crate::session::keyring::KeyRing;
-use crate::session::lifetime::Lifetimes;
-use crate::session::{self, CookieConfig, Policy, SameSite, StoreKind};
+use crate::session::{self, Policy, StoreKind};
 use crate::telemetry::audit::Lines;
 
 const PASSWORD: &str = "correct horse & battery+1";
@@ -46,10 +45,9 @@ impl House {
         let rate = Rate { count: 3, period: Duration::from_mins(30) };
         let throttle = ThrottleConfig { per_account: rate, per_address: Rate { count: 100, ..rate } };
         let login = Login::new(accounts.clone(), hasher, throttle, clock.clone(), audit.clone());
-        let lifetimes =
-            Lifetimes { idle: Duration::from_mins(30), absolute: Duration::from_hours(12), remember };
-        let cookie = CookieConfig { name: "__Host-vestibule".to_owned(), same_site: SameSite::Lax };
-        let config = session::Config { store: StoreKind::Memory, policy: Policy { lifetimes, cookie } };
+        let mut policy = Policy::plain();
+        policy.lifetimes.remember = remember;
+        let config = session::Config { store: StoreKind::Memory, policy };
         let ring = Arc::new(KeyRing::generate(clock.now()));
         let engine = Engine::start(config, ring, clock.clone(), audit.clone()).await.unwrap();
         let config = Config { path: "/.vestibule".to_owned() };

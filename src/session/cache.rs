@@ -4,7 +4,7 @@
 //! ([`Cache::bury`]) is not in the cache and cannot get in, not even by a load that began earlier: burying moves the
 //! generation of its shard, and only a load that saw the present generation is admitted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::identity::UserId;
@@ -57,8 +57,8 @@ impl Cache {
         if shard.generation != ticket.generation {
             return Admission::Stale;
         }
-        // Two loads of one session share the first one's value.
-        if let Some(first) = self.live.peek(&id) {
+        // Two loads of one session share the first one's value, brought up to date.
+        if let Some(first) = self.live.peek(&id).filter(|first| first.merge(session)) {
             return Admission::Admitted(first);
         }
         self.live.insert(id, Arc::clone(session));
@@ -75,6 +75,23 @@ impl Cache {
         }
         shard.buried.insert(id, why);
         if removed { Burial::OfLive } else { Burial::OfUnknown }
+    }
+
+    /// Others changed the session, or ended it: what is here is to be asked for again, and what is
+    /// being read now is out of date.
+    pub(super) fn doubt(&self, id: SessionId) {
+        let mut shard = self.shard(id);
+        shard.generation = shard.generation.wrapping_add(1);
+        if let Some(session) = self.live.peek(&id) {
+            session.doubt();
+        }
+    }
+
+    /// The store does not have the session any more, though nothing ended it here.
+    pub(super) fn lose(&self, id: SessionId) {
+        let mut shard = self.shard(id);
+        shard.generation = shard.generation.wrapping_add(1);
+        self.live.remove(&id);
     }
 
     /// The store has forgotten the session. Loads that read it earlier are stale from now on.
@@ -96,8 +113,17 @@ impl Cache {
         self.shards.iter().flat_map(|shard| lock(shard).buried.keys().copied().collect::<Vec<_>>()).collect()
     }
 
-    pub(super) fn of_user(&self, user: &UserId) -> Vec<SessionId> {
-        self.live.iter().filter(|(_, session)| session.identity().user == *user).map(|(id, _)| id).collect()
+    /// The sessions of a user that are in memory; looks at all of them.
+    pub(super) fn of_user(&self, user: &UserId) -> Vec<Arc<Session>> {
+        let sessions = self.live.iter().map(|(_, session)| session);
+        sessions.filter(|session| session.identity().user == *user).collect()
+    }
+
+    /// The users with sessions in memory.
+    pub(super) fn users(&self) -> Vec<UserId> {
+        let users: HashSet<UserId> =
+            self.live.iter().map(|(_, session)| session.identity().user.clone()).collect();
+        users.into_iter().collect()
     }
 
     /// No await may happen while the guard lives; none does, this file has no async code.

@@ -16,6 +16,8 @@ pub struct Lifetimes {
     pub absolute: Duration,
     /// Since login, for a session that the user asked to be remembered; zero when not offered.
     pub remember: Duration,
+    /// How long one token serves before the session gets another; zero when it keeps its first.
+    pub renew_id: Duration,
 }
 
 impl Lifetimes {
@@ -39,10 +41,39 @@ impl Lifetimes {
         (times.created + limits.absolute).min(times.last_seen + limits.idle)
     }
 
-    /// The `Max-Age` of the cookie: only a remembered session outlives its browser (ASVS 5.0, 3.3).
+    /// The `Max-Age` of the cookie: only a remembered session outlives its browser (ASVS 5.0, 3.3), and
+    /// no cookie its session.
     #[must_use]
-    pub fn cookie_age(&self, remember: Remember) -> Option<Duration> {
-        (self.offered(remember) == Remember::Yes).then_some(self.remember)
+    pub fn cookie_age(&self, times: Times, now: Timestamp) -> Option<Duration> {
+        let is_remembered = self.offered(times.remember) == Remember::Yes;
+        is_remembered.then(|| (times.created + self.remember).since(now))
+    }
+
+    /// The longest that any session can live after its login.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        self.absolute.max(self.remember)
+    }
+
+    /// What a token of generation `presented` is worth to a session whose browser has used up to
+    /// `current`.
+    ///
+    /// A browser is given the next token until it shows it; only then has the old one had its day.
+    #[must_use]
+    pub fn token(&self, current: TokenAge, presented: u32, now: Timestamp) -> TokenState {
+        if presented > current.generation {
+            return TokenState::Next;
+        }
+        if presented == current.generation {
+            let due = !self.renew_id.is_zero() && now.since(current.since) >= self.renew_id;
+            return if due { TokenState::Due } else { TokenState::Current };
+        }
+        let is_previous = presented.checked_add(1) == Some(current.generation);
+        if is_previous && now.since(current.since) < RENEWAL_GRACE {
+            TokenState::Previous
+        } else {
+            TokenState::Reused
+        }
     }
 
     fn limits(&self, remember: Remember) -> Limits {
@@ -80,6 +111,30 @@ pub struct Times {
     pub remember: Remember,
 }
 
+/// The newest token that the browser of a session has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenAge {
+    /// How often the token was renewed.
+    pub generation: u32,
+    /// When the browser showed it first.
+    pub since: Timestamp,
+}
+
+/// What a token is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenState {
+    /// It is the present one.
+    Current,
+    /// It is the present one, and it is time for the next.
+    Due,
+    /// It is the next one: the browser has got it.
+    Next,
+    /// It was replaced a moment ago, while this request was under way.
+    Previous,
+    /// It was replaced, and somebody else has it.
+    Reused,
+}
+
 /// The limit that a session reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -100,6 +155,9 @@ impl Ended {
     }
 }
 
+/// How long a replaced token still serves requests that were already under way.
+pub const RENEWAL_GRACE: Duration = Duration::from_secs(30);
+
 struct Limits {
     idle: Duration,
     absolute: Duration,
@@ -109,8 +167,12 @@ struct Limits {
 mod tests {
     use super::*;
 
-    const LIFETIMES: Lifetimes =
-        Lifetimes { idle: minutes(30), absolute: minutes(720), remember: minutes(43_200) };
+    const LIFETIMES: Lifetimes = Lifetimes {
+        idle: minutes(30),
+        absolute: minutes(720),
+        remember: minutes(43_200),
+        renew_id: minutes(15),
+    };
 
     const fn minutes(count: u64) -> Duration {
         Duration::from_secs(count * 60)
@@ -143,15 +205,38 @@ mod tests {
     fn a_remembered_session_has_one_long_limit() {
         assert_eq!(LIFETIMES.ended(times(0, Remember::Yes), at(43_199)), None);
         assert_eq!(LIFETIMES.ended(times(43_199, Remember::Yes), at(43_200)), Some(Ended::Absolute));
-        assert_eq!(LIFETIMES.cookie_age(Remember::Yes), Some(minutes(43_200)));
-        assert_eq!(LIFETIMES.cookie_age(Remember::No), None);
+        assert_eq!(LIFETIMES.cookie_age(times(0, Remember::Yes), at(0)), Some(minutes(43_200)));
+        assert_eq!(LIFETIMES.cookie_age(times(0, Remember::Yes), at(43_000)), Some(minutes(200)));
+        assert_eq!(LIFETIMES.cookie_age(times(0, Remember::No), at(0)), None);
     }
 
     #[test]
     fn remembered_sessions_become_ordinary_when_that_is_no_longer_offered() {
         let lifetimes = Lifetimes { remember: Duration::ZERO, ..LIFETIMES };
         assert_eq!(lifetimes.ended(times(0, Remember::Yes), at(31)), Some(Ended::Idle));
-        assert_eq!(lifetimes.cookie_age(Remember::Yes), None);
+        assert_eq!(lifetimes.cookie_age(times(0, Remember::Yes), at(0)), None);
+    }
+
+    #[test]
+    fn a_token_is_replaced_when_its_time_is_over_and_the_browser_has_the_next() {
+        let current = TokenAge { generation: 3, since: at(0) };
+        let state = |presented, now| LIFETIMES.token(current, presented, now);
+        assert_eq!(state(3, at(14)), TokenState::Current);
+        assert_eq!(state(3, at(15)), TokenState::Due);
+        assert_eq!(state(3, at(600)), TokenState::Due, "a browser that never got the next one");
+        assert_eq!(state(4, at(15)), TokenState::Next);
+        assert_eq!(state(7, at(15)), TokenState::Next, "other gateways renewed it meanwhile");
+        let never = Lifetimes { renew_id: Duration::ZERO, ..LIFETIMES };
+        assert_eq!(never.token(current, 3, at(600)), TokenState::Current);
+    }
+
+    #[test]
+    fn a_replaced_token_serves_what_was_under_way_and_nothing_later() {
+        let current = TokenAge { generation: 3, since: at(0) };
+        let state = |presented, now| LIFETIMES.token(current, presented, now);
+        assert_eq!(state(2, at(0) + RENEWAL_GRACE - Duration::from_millis(1)), TokenState::Previous);
+        assert_eq!(state(2, at(0) + RENEWAL_GRACE), TokenState::Reused);
+        assert_eq!(state(1, at(0)), TokenState::Reused, "nothing under way is that old");
     }
 
     #[test]

@@ -6,26 +6,35 @@
 //! [`Untrusted`], never a session and never a panic.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::identity::{AuthMethod, Identity};
 
+use super::binding::Device;
+use super::cookie::Carried;
 use super::keyring::{KeyId, KeyRing};
-use super::lifetime::{Remember, Times};
-use super::store::Row;
+use super::lifetime::{Remember, Times, TokenAge};
+use super::store::{Resealed, Row};
 use super::token::SessionId;
 
 /// Somebody's identity over time. Shared by every request of the session.
 #[derive(Debug)]
 pub struct Session {
     id: SessionId,
-    key: KeyId,
     body: Body,
+    key: AtomicU32,
+    /// The key under which the store has its record.
+    stored_key: AtomicU32,
+    token: PackedTokenAge,
     last_seen: AtomicI64,
-    /// Waits in the list of sessions whose last-seen time is to be stored.
+    /// When the store was last known to have it.
+    verified: AtomicI64,
+    /// Its record changed since it was stored.
+    changed: AtomicBool,
+    /// Waits in the list of sessions with news for the store.
     listed: AtomicBool,
     ended: AtomicBool,
 }
@@ -37,10 +46,16 @@ impl Session {
         self.id
     }
 
-    /// The key that signs its cookie.
+    /// The key that seals its record and signed the newest cookie that its browser has shown.
     #[must_use]
-    pub const fn key(&self) -> KeyId {
-        self.key
+    pub fn key(&self) -> KeyId {
+        key_id(&self.key)
+    }
+
+    /// The newest token that its browser has shown.
+    #[must_use]
+    pub fn token(&self) -> TokenAge {
+        self.token.get()
     }
 
     /// Whose it is.
@@ -105,45 +120,166 @@ impl Session {
             created: start.now.as_millis(),
             authenticated: start.now.as_millis(),
             remembered: start.remember == Remember::Yes,
-            user_agent: cut(start.user_agent),
+            user_agent: cut(start.user_agent).to_owned(),
             address: start.address,
         };
-        Self::from_body(id, key, body, start.now)
+        Self::from_body(id, key, body, TokenAge { generation: 0, since: start.now }, start.now)
     }
 
     /// The session of a row that a store gave, if everything about it fits.
     pub(super) fn open(row: &Row, ring: &KeyRing) -> Result<Self, Untrusted> {
-        let (&version, sealed) = row.record.split_first().ok_or(Untrusted::Damaged)?;
+        let session = Self::open_record(row.id, row.key, &row.record, ring)?;
+        // SECURITY: the clear columns serve indexes only. One that disagrees was tampered with, and
+        // a revocation by user would have missed this session.
+        if session.body.identity.user != row.user || session.body.created != row.created.as_millis() {
+            return Err(Untrusted::Columns);
+        }
+        session.last_seen.store(row.last_seen.max(row.created).as_millis(), Ordering::Relaxed);
+        Ok(session)
+    }
+
+    /// The session of a sealed record; its last activity is its beginning.
+    pub(super) fn open_record(
+        id: SessionId,
+        key: KeyId,
+        record: &[u8],
+        ring: &KeyRing,
+    ) -> Result<Self, Untrusted> {
+        let (&version, sealed) = record.split_first().ok_or(Untrusted::Damaged)?;
         if version != VERSION {
             return Err(Untrusted::Version);
         }
-        let key = ring.key(row.key).ok_or(Untrusted::Key)?;
-        let text = key.open(&context(row.id, row.key), sealed).ok_or(Untrusted::Damaged)?;
-        let body: Body = serde_json::from_slice(&text).map_err(|_| Untrusted::Content)?;
-        // SECURITY: the clear columns serve indexes only. One that disagrees was tampered with, and
-        // a revocation by user would have missed this session.
-        if body.identity.user != row.user || body.created != row.created.as_millis() {
-            return Err(Untrusted::Columns);
-        }
-        Ok(Self::from_body(row.id, row.key, body, row.last_seen.max(row.created)))
+        let opener = ring.key(key).ok_or(Untrusted::Key)?;
+        let text = opener.open(&context(id, key), sealed).ok_or(Untrusted::Damaged)?;
+        let content: Content<Body> = serde_json::from_slice(&text).map_err(|_| Untrusted::Content)?;
+        let since = Timestamp::from_millis(content.token_since.unwrap_or(content.body.created));
+        let token = TokenAge { generation: content.generation, since };
+        let created = Timestamp::from_millis(content.body.created);
+        Ok(Self::from_body(id, key, content.body, token, created))
     }
 
-    /// This session as a row that ends at `expires_at`; nothing when its key is no longer listed.
-    pub(super) fn seal(&self, ring: &KeyRing, expires_at: Timestamp) -> Option<Row> {
-        let text = serde_json::to_vec(&self.body).ok()?;
-        let sealed = ring.key(self.key)?.seal(&context(self.id, self.key), text)?;
+    /// Its record, sealed by its key; nothing when that is no longer listed.
+    pub(super) fn seal(&self, ring: &KeyRing) -> Option<Resealed> {
+        let (key, token) = (self.key(), self.token());
+        let content = Content {
+            body: &self.body,
+            generation: token.generation,
+            token_since: Some(token.since.as_millis()),
+        };
+        let text = serde_json::to_vec(&content).ok()?;
+        let sealed = ring.key(key)?.seal(&context(self.id, key), text)?;
         let mut record = Vec::with_capacity(sealed.len().saturating_add(1));
         record.push(VERSION);
         record.extend_from_slice(&sealed);
+        Some(Resealed { key, record })
+    }
+
+    /// This session as a row that ends at `expires_at`; nothing when its key is no longer listed.
+    pub(super) fn to_row(&self, ring: &KeyRing, expires_at: Timestamp) -> Option<Row> {
+        let Resealed { key, record } = self.seal(ring)?;
         Some(Row {
             id: self.id,
             user: self.body.identity.user.clone(),
-            key: self.key,
+            key,
             created: self.created(),
             last_seen: self.last_seen(),
             expires_at,
             record,
         })
+    }
+
+    /// This session as its browser is to keep it; nothing when its key is no longer listed.
+    pub(super) fn carry(&self, ring: &KeyRing) -> Option<Carried> {
+        // The cookie is signed by the key that signs now, and names it for the record too.
+        let copy = self.copy();
+        copy.rekey(ring.signer().id());
+        Some(Carried { last_seen: self.last_seen(), record: copy.seal(ring)?.record })
+    }
+
+    /// The session that a browser kept.
+    pub(super) fn open_carried(
+        id: SessionId,
+        key: KeyId,
+        carried: &Carried,
+        ring: &KeyRing,
+    ) -> Result<Self, Untrusted> {
+        let session = Self::open_record(id, key, &carried.record, ring)?;
+        session.last_seen.fetch_max(carried.last_seen.as_millis(), Ordering::Relaxed);
+        Ok(session)
+    }
+
+    /// The same session, as it is now, apart from this one.
+    pub(super) fn copy(&self) -> Self {
+        Self::from_body(self.id, self.key(), self.body.clone(), self.token(), self.last_seen())
+    }
+
+    /// The device that logged in.
+    pub(super) fn device(&self) -> Device<'_> {
+        Device { user_agent: &self.body.user_agent, address: self.body.address }
+    }
+
+    /// The browser has shown a newer token.
+    pub(super) fn advance(&self, generation: u32, now: Timestamp) {
+        if self.token.advance(TokenAge { generation, since: now }) {
+            self.changed.store(true, Ordering::Release);
+        }
+    }
+
+    /// The browser has shown a cookie that `key` signed.
+    pub(super) fn rekey(&self, key: KeyId) {
+        self.key.store(u32::from_be_bytes(*key.as_bytes()), Ordering::Release);
+        self.changed.store(true, Ordering::Release);
+    }
+
+    /// Whether the record changed since this was asked last.
+    pub(super) fn take_changed(&self) -> bool {
+        self.changed.swap(false, Ordering::AcqRel)
+    }
+
+    /// The store did not take the changed record.
+    pub(super) fn set_changed(&self) {
+        self.changed.store(true, Ordering::Release);
+    }
+
+    /// The key under which the store has its record.
+    pub(super) fn stored_key(&self) -> KeyId {
+        key_id(&self.stored_key)
+    }
+
+    /// The store has its record under this key now.
+    pub(super) fn stored_under(&self, key: KeyId) {
+        self.stored_key.store(u32::from_be_bytes(*key.as_bytes()), Ordering::Release);
+    }
+
+    /// When the store was last known to have it.
+    pub(super) fn verified(&self) -> Timestamp {
+        Timestamp::from_millis(self.verified.load(Ordering::Acquire))
+    }
+
+    /// The store had it at `at`, which is before it was asked.
+    pub(super) fn verify(&self, at: Timestamp) {
+        self.verified.store(at.as_millis(), Ordering::Release);
+    }
+
+    /// Nobody knows whether the store still has it.
+    pub(super) fn doubt(&self) {
+        self.verified.store(i64::MIN, Ordering::Release);
+    }
+
+    /// Takes over what other processes stored of the same session. Answers whether it is the same: what
+    /// a login proved never changes within a session.
+    pub(super) fn merge(&self, stored: &Self) -> bool {
+        if self.body != stored.body {
+            return false;
+        }
+        self.last_seen.fetch_max(stored.last_seen.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.token.advance(stored.token());
+        self.stored_under(stored.key());
+        if !self.changed.load(Ordering::Acquire) {
+            self.key.store(stored.key.load(Ordering::Acquire), Ordering::Release);
+        }
+        self.verify(stored.verified());
+        true
     }
 
     /// Notes activity. Answers whether the session must be put on the list of those to store.
@@ -172,9 +308,20 @@ impl Session {
         if self.ended.swap(true, Ordering::AcqRel) { Ending::Again } else { Ending::First }
     }
 
-    fn from_body(id: SessionId, key: KeyId, body: Body, last_seen: Timestamp) -> Self {
-        let last_seen = AtomicI64::new(last_seen.as_millis());
-        Self { id, key, body, last_seen, listed: AtomicBool::new(false), ended: AtomicBool::new(false) }
+    fn from_body(id: SessionId, key: KeyId, body: Body, token: TokenAge, last_seen: Timestamp) -> Self {
+        let key = u32::from_be_bytes(*key.as_bytes());
+        Self {
+            id,
+            body,
+            key: AtomicU32::new(key),
+            stored_key: AtomicU32::new(key),
+            token: PackedTokenAge::new(token),
+            last_seen: AtomicI64::new(last_seen.as_millis()),
+            verified: AtomicI64::new(i64::MIN),
+            changed: AtomicBool::new(false),
+            listed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+        }
     }
 }
 
@@ -229,7 +376,7 @@ impl Untrusted {
 pub const USER_AGENT_LIMIT: usize = 256;
 
 /// What is sealed. New fields get `#[serde(default)]`; a change of meaning gets a new version.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Body {
     identity: Identity,
     method: AuthMethod,
@@ -240,8 +387,53 @@ struct Body {
     address: IpAddr,
 }
 
-fn cut(text: &str) -> String {
-    text.get(..text.floor_char_boundary(USER_AGENT_LIMIT)).unwrap_or_default().to_owned()
+/// A body, and what changes while the session lives.
+#[derive(Debug, Serialize, Deserialize)]
+struct Content<B> {
+    #[serde(flatten)]
+    body: B,
+    #[serde(default)]
+    generation: u32,
+    #[serde(default)]
+    token_since: Option<i64>,
+}
+
+/// A [`TokenAge`] that changes as a whole: generation and whole seconds.
+#[derive(Debug)]
+struct PackedTokenAge(AtomicU64);
+
+impl PackedTokenAge {
+    fn new(age: TokenAge) -> Self {
+        Self(AtomicU64::new(Self::pack(age)))
+    }
+
+    fn get(&self) -> TokenAge {
+        let packed = self.0.load(Ordering::Acquire);
+        let [a, b, c, d, seconds @ ..] = packed.to_be_bytes();
+        let generation = u32::from_be_bytes([a, b, c, d]);
+        let since = Timestamp::from_millis(i64::from(u32::from_be_bytes(seconds)).saturating_mul(1000));
+        TokenAge { generation, since }
+    }
+
+    /// Moves forward; answers whether it moved.
+    fn advance(&self, to: TokenAge) -> bool {
+        let forward = |packed: u64| (packed >> 32 < u64::from(to.generation)).then(|| Self::pack(to));
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, forward).is_ok()
+    }
+
+    fn pack(age: TokenAge) -> u64 {
+        let seconds = u32::try_from(age.since.as_seconds().max(0)).unwrap_or(u32::MAX);
+        (u64::from(age.generation) << 32) | u64::from(seconds)
+    }
+}
+
+fn key_id(key: &AtomicU32) -> KeyId {
+    KeyId::from_bytes(key.load(Ordering::Acquire).to_be_bytes())
+}
+
+/// A user agent as far as it is kept.
+pub(super) fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(USER_AGENT_LIMIT)).unwrap_or_default()
 }
 
 /// What a record is bound to.
@@ -280,7 +472,7 @@ mod tests {
     }
 
     fn row(user: &str, ring: &KeyRing) -> Row {
-        session(user, ring).seal(ring, NOW).unwrap()
+        session(user, ring).to_row(ring, NOW).unwrap()
     }
 
     fn refusal(row: &Row, ring: &KeyRing) -> Untrusted {
@@ -291,7 +483,7 @@ mod tests {
     fn a_sealed_session_opens_as_it_was() {
         let ring = KeyRing::generate(NOW);
         let before = session("alice", &ring);
-        let after = Session::open(&before.seal(&ring, NOW).unwrap(), &ring.rotate(NOW)).unwrap();
+        let after = Session::open(&before.to_row(&ring, NOW).unwrap(), &ring.rotate(NOW)).unwrap();
         assert_eq!(before.identity(), after.identity());
         assert_eq!(before.times(), after.times());
         assert_eq!((before.user_agent(), before.address()), (after.user_agent(), after.address()));
@@ -348,6 +540,43 @@ mod tests {
     fn a_long_user_agent_is_cut_between_characters() {
         assert_eq!(cut(&"\u{e9}".repeat(200)).len(), USER_AGENT_LIMIT);
         assert_eq!(cut(&format!("x{}", "\u{e9}".repeat(200))).len(), USER_AGENT_LIMIT - 1);
+    }
+
+    #[test]
+    fn a_session_that_was_renewed_and_rekeyed_opens_as_it_is_now() {
+        let ring = KeyRing::generate(NOW);
+        let before = session("alice", &ring);
+        let ring = ring.rotate(NOW);
+        let later = NOW + std::time::Duration::from_secs(900);
+        before.advance(2, later);
+        before.advance(1, NOW);
+        before.rekey(ring.signer().id());
+        assert_eq!(before.token(), TokenAge { generation: 2, since: later });
+        let after = Session::open(&before.to_row(&ring, NOW).unwrap(), &ring).unwrap();
+        assert_eq!((after.token(), after.key()), (before.token(), ring.signer().id()));
+        assert!(before.merge(&after));
+    }
+
+    #[test]
+    fn only_the_same_session_is_merged() {
+        let ring = KeyRing::generate(NOW);
+        let (alice, bob) = (session("alice", &ring), session("bob", &ring));
+        bob.touch(NOW + std::time::Duration::from_secs(60));
+        assert!(!alice.merge(&bob));
+        assert_eq!(alice.last_seen(), NOW);
+    }
+
+    #[test]
+    fn a_cached_session_takes_no_more_than_a_kibibyte() {
+        let ring = KeyRing::generate(NOW);
+        let mut session = session("alice@department.example.com", &ring);
+        session.body.user_agent = "u".repeat(USER_AGENT_LIMIT);
+        session.body.identity.email = Some("alice@department.example.com".to_owned());
+        let names = ["staff", "administrators", "wiki-editors", "accounting", "everybody"];
+        session.body.identity.groups = names.map(|name| name.try_into().unwrap()).to_vec();
+        let texts: usize = names.iter().map(|name| name.len() + size_of::<crate::identity::Group>()).sum();
+        let whole = size_of::<Session>() + texts + USER_AGENT_LIMIT + 3 * 28 + 100;
+        assert!(whole <= 1024, "{whole}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Invariant: no token can be computed from its id, so a stolen store opens no session.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -63,6 +63,25 @@ impl SessionId {
     }
 }
 
+impl SessionId {
+    /// The whole id in hexadecimal, as an administrator may write it.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
+            // Writing into a string cannot fail.
+            let _infallible = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// A name for this session that may be told to backends: it leads to no id and no token.
+    #[must_use]
+    pub fn pseudonym(&self) -> String {
+        let hash: [u8; 32] = Sha256::new().chain_update(PSEUDONYM).chain_update(self.0).finalize().into();
+        Self(hash).to_hex().chars().take(32).collect()
+    }
+}
+
 /// The first 8 bytes in hexadecimal: enough to find a session in a log.
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,6 +107,7 @@ pub(super) fn random<const N: usize>() -> Zeroizing<[u8; N]> {
 }
 
 const LABEL: &[u8] = b"vestibule session id 1\0";
+const PSEUDONYM: &[u8] = b"vestibule session pseudonym 1\0";
 
 #[cfg(test)]
 mod tests {

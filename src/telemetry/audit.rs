@@ -156,6 +156,10 @@ pub enum EventKind {
     SessionEnded,
     /// Somebody or something else ended it.
     SessionRevoked,
+    /// It got a new token.
+    SessionRenewed,
+    /// It was ended because somebody seems to have stolen it.
+    SessionDestroyed,
     /// It reached one of its time limits.
     SessionExpired,
     /// A well-signed cookie came whose session is gone.
@@ -178,13 +182,15 @@ pub enum EventKind {
 
 impl EventKind {
     /// All kinds, in their order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::LoginSuccess,
         Self::LoginFailure,
         Self::LoginThrottled,
         Self::SessionCreated,
         Self::SessionEnded,
         Self::SessionRevoked,
+        Self::SessionRenewed,
+        Self::SessionDestroyed,
         Self::SessionExpired,
         Self::UseAfterEnd,
         Self::RecordRefused,
@@ -206,6 +212,8 @@ impl EventKind {
             Self::SessionCreated => "session_created",
             Self::SessionEnded => "session_ended",
             Self::SessionRevoked => "session_revoked",
+            Self::SessionRenewed => "session_renewed",
+            Self::SessionDestroyed => "session_destroyed",
             Self::SessionExpired => "session_expired",
             Self::UseAfterEnd => "session_use_after_expire",
             Self::RecordRefused => "session_record_refused",

@@ -6,7 +6,7 @@
 //! forgotten here before its store is asked, and stays forgotten if the store fails; limits are
 //! checked on every request by the policy of that moment.
 
-use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -20,25 +20,33 @@ use crate::identity::{AuthMethod, Identity, UserId};
 use crate::storage::sqlite::StorageError;
 use crate::telemetry::audit::{Audit, EventKind};
 
-use super::cache::{Admission, Burial, Buried, Cache, Look};
-use super::cookie::{self, Found, NameError};
+use super::binding::Device;
+use super::cache::{Burial, Buried, Cache};
+use super::cookie::{self, Form, Found, GuestTicket, NameError, Ticket};
 use super::keyring::KeyRing;
 use super::lifetime::{Ended, Remember};
-use super::record::{Ending, Listing, Session, Start, Untrusted};
+use super::record::{Ending, Listing, Session, Start};
 use super::store::memory::MemoryStore;
 use super::store::sqlite::SqliteStore;
 use super::store::{KeyUse, SessionStore, StoreError};
 use super::token::{SessionId, Token};
-use super::{Config, Policy, StoreKind};
+use super::{Beyond, Config, Guests, Limit, Policy, StoreKind};
 
-mod health;
+mod find;
+mod freshness;
+mod list;
 mod trail;
 mod upkeep;
+mod visit;
 
 #[cfg(test)]
 mod tests;
 
-use health::Health;
+use find::Source;
+use freshness::{Freshness, News};
+pub use list::{Listed, Page};
+use trail::Cause;
+pub use visit::{Activity, Live, Resumed, Visit};
 
 /// What a request presents, before anybody looks for its session.
 pub type Presented = Found;
@@ -63,7 +71,7 @@ impl Engine {
             StoreKind::Memory => Box::new(MemoryStore::new()),
             StoreKind::Sqlite(path) => Box::new(SqliteStore::open(path).await?),
         };
-        let engine = Self::with_store(store, config.policy, ring, clock, audit);
+        let engine = Self::with_store(store, Form::Token, config.policy, ring, clock, audit);
         let task = tokio::spawn(upkeep::run(Arc::downgrade(&engine.shared), engine.shared.stop.subscribe()));
         engine.shared.keep(task);
         Ok(engine)
@@ -94,23 +102,31 @@ impl Engine {
 
     /// Begins a session for somebody who proved who they are. Its token is always a new one, so what
     /// a browser presented before is worth nothing (no fixation).
-    pub async fn open(&self, login: Login<'_>) -> Result<Opened, StoreError> {
+    pub async fn open(&self, login: Login<'_>) -> Result<Opened, OpenError> {
         let shared = &self.shared;
         let settings = shared.settings.load_full();
+        let user = login.identity.user.clone();
+        if let Some(Limit { sessions, beyond: Beyond::Refuse }) = settings.policy.limit {
+            let live = self.sessions_of(&user).await?;
+            if live.len() >= sessions.get() {
+                return Err(OpenError::AtLimit(live));
+            }
+        }
         let token = Token::generate();
         let session = Arc::new(login.session(&token, &settings.ring, &shared.clock));
         let ends_at = settings.policy.lifetimes.ends_at(session.times());
-        let sealed = session.seal(&settings.ring, ends_at);
+        let sealed = session.to_row(&settings.ring, ends_at);
         let row = sealed.ok_or_else(|| StoreError::Unavailable("the record cannot be sealed".to_owned()))?;
+        let cookies = shared.cookies(&settings, &token, 0, &session).ok_or(OpenError::TooLarge)?;
+        session.verify(shared.clock.now());
         let look = shared.cache.look(session.id());
-        shared.health.watch(shared.store.insert(row).await)?;
-        if let Look::Unknown(ticket) = look {
-            let _stale_is_loaded_again = shared.cache.admit(ticket, &session);
+        shared.store.insert(row).await?;
+        shared.take_in(look, &session);
+        shared.note(EventKind::SessionCreated, &session, session.method().as_str(), Cause::default());
+        if let Some(Limit { sessions, beyond: Beyond::EvictOldest }) = settings.policy.limit {
+            shared.evict_beyond(sessions.get(), &session).await;
         }
-        shared.note(EventKind::SessionCreated, &session, session.method().as_str());
-        let age = settings.policy.lifetimes.cookie_age(session.times().remember);
-        let cookie = cookie::set(&token, &settings.ring, &settings.policy.cookie, age);
-        Ok(Opened { cookie, session })
+        Ok(Opened { cookies, session })
     }
 
     /// What the cookies of a request present. No I/O: a forged cookie ends here.
@@ -120,28 +136,35 @@ impl Engine {
         cookie::find(headers, &settings.policy.cookie, &settings.ring)
     }
 
-    /// The session that `token` opens; this counts as activity.
-    pub async fn resume(&self, token: &Token) -> Result<Resumed, StoreError> {
-        self.shared.find(token.session(), Activity::Counts).await
+    /// The session that `ticket` opens.
+    pub async fn resume(&self, ticket: &Ticket, visit: Visit<'_>) -> Result<Resumed, StoreError> {
+        self.shared.resume(ticket, visit).await
     }
 
-    /// The session that `token` opens, without keeping it alive.
-    pub async fn peek(&self, token: &Token) -> Result<Resumed, StoreError> {
-        self.shared.find(token.session(), Activity::DoesNotCount).await
+    /// The guest that a request comes from, a new one if it has to be; nothing where guests are not
+    /// recognised. No I/O: a guest session allows nothing, so nothing of it is stored.
+    #[must_use]
+    pub fn guest(&self, presented: &Presented) -> Option<Guest> {
+        let settings = self.shared.settings.load();
+        (settings.policy.guests == Guests::Recognised).then(|| self.shared.guest(&settings, presented))
+    }
+
+    /// The `Set-Cookie` values that take the session away from a browser.
+    #[must_use]
+    pub fn clear_cookies(&self) -> Vec<HeaderValue> {
+        cookie::clear(&self.shared.settings.load().policy.cookie, self.shared.form)
     }
 
     /// Whether a session with an open stream still lives; this is no activity. Asks the store only where
     /// memory does not know.
     pub async fn still_lives(&self, session: &Session) -> Result<bool, StoreError> {
-        let found = self.shared.find(session.id(), Activity::DoesNotCount).await?;
-        Ok(matches!(found, Resumed::Live(_)))
+        let found = self.shared.find(session.id(), Source::Known(session)).await?;
+        Ok(matches!(found, find::Sought::Live(_)))
     }
 
     /// Counts what a stream carried as activity of its session.
     pub fn note_activity(&self, session: &Arc<Session>) {
-        if session.touch(self.shared.clock.now()) == Listing::Needed {
-            self.shared.list(session);
-        }
+        self.shared.touch(session);
     }
 
     /// Changes whenever a session may have ended, so that who holds streams open asks again.
@@ -153,12 +176,7 @@ impl Engine {
     /// Ends a session. `Ok` says that this is durable; after an error it is ended in this process, and
     /// the store is asked again until it has forgotten it too.
     pub async fn end(&self, session: &Session, why: EndReason) -> Result<(), StoreError> {
-        if session.end() == Ending::First {
-            self.shared.note(why.kind(), session, why.as_str());
-        }
-        self.shared.cache.bury(session.id(), Buried::Ended);
-        self.shared.tell_of_an_end();
-        self.shared.remove(session.id()).await.map(drop)
+        self.shared.end(session, why, Cause::default()).await
     }
 
     /// Ends the session with this id, as [`Self::end`] does, and answers how many there were.
@@ -166,14 +184,14 @@ impl Engine {
         if let Some(session) = self.shared.cache.get(id) {
             return self.end(&session, why).await.map(|()| 1);
         }
-        let user = match self.shared.health.watch(self.shared.store.load(id).await) {
+        let user = match self.shared.store.load(id).await {
             Ok(Some(row)) => Some(row.user),
-            Ok(None) => return Ok(0),
-            Err(StoreError::Corrupt(_)) => None,
+            Ok(None) if self.shared.form == Form::Token => return Ok(0),
+            Ok(None) | Err(StoreError::Corrupt(_)) => None,
             Err(error) => return Err(error),
         };
         if self.shared.cache.bury(id, Buried::Ended) != Burial::Again {
-            self.shared.note_id(why.kind(), id, user.as_ref(), why.as_str());
+            self.shared.note_id(why.kind(), id, user.as_ref(), why.as_str(), Cause::default());
         }
         self.shared.tell_of_an_end();
         self.shared.remove(id).await
@@ -182,27 +200,20 @@ impl Engine {
     /// Ends every session of a user and answers how many there were. After an error those in memory
     /// are ended, and others of the user may live: ask again.
     pub async fn end_user(&self, user: &UserId, why: EndReason) -> Result<usize, StoreError> {
-        let shared = &self.shared;
-        shared.bury_all(&shared.cache.of_user(user), user, why);
-        let stored = shared.health.watch(shared.store.of_user(user.clone()).await)?;
-        let stored: Vec<_> = stored.iter().map(|entry| entry.place.id).collect();
-        shared.bury_all(&stored, user, why);
-        let removed = shared.health.watch(shared.store.remove_user(user.clone()).await)?;
-        // Those that began meanwhile.
-        let late: Vec<_> = removed.iter().copied().filter(|id| !stored.contains(id)).collect();
-        shared.bury_all(&late, user, why);
-        shared.cache.forget_all(&removed);
-        Ok(removed.len())
+        self.shared.end_user(user, why).await
     }
 
     /// The users with live sessions.
     pub async fn users(&self) -> Result<Vec<UserId>, StoreError> {
-        self.shared.health.watch(self.shared.store.users(self.shared.clock.now()).await)
+        match self.shared.store.users(self.shared.clock.now()).await {
+            Err(StoreError::Unsupported(_)) => Ok(self.shared.cache.users()),
+            answer => answer,
+        }
     }
 
     /// The keys that live sessions depend on.
     pub async fn key_use(&self) -> Result<Vec<KeyUse>, StoreError> {
-        self.shared.health.watch(self.shared.store.key_use(self.shared.clock.now()).await)
+        self.shared.store.key_use(self.shared.clock.now()).await
     }
 
     /// Whether the store answers.
@@ -217,6 +228,12 @@ impl Engine {
         self.shared.cache.len()
     }
 
+    /// Expired sessions that the sweep removed since the start.
+    #[must_use]
+    pub fn swept(&self) -> u64 {
+        self.shared.swept.load(Ordering::Relaxed)
+    }
+
     /// Stores what is not stored yet and closes the store. To be called when no request runs.
     pub async fn stop(&self) {
         self.shared.finish_upkeep().await;
@@ -225,25 +242,30 @@ impl Engine {
 
     fn with_store(
         store: Box<dyn SessionStore>,
+        form: Form,
         policy: Policy,
         ring: Arc<KeyRing>,
         clock: Clock,
         audit: Audit,
     ) -> Self {
         let settings = ArcSwap::from_pointee(Settings { policy: Arc::new(policy), ring });
-        let shared = Shared {
+        let shared = Arc::new(Shared {
             store,
+            form,
             cache: Cache::new(),
+            freshness: Freshness::new(),
             settings,
             clock,
             audit,
-            health: Health::default(),
             touched: Mutex::default(),
+            swept: AtomicU64::new(0),
             endings: watch::channel(()).0,
             stop: watch::channel(()).0,
             task: Mutex::default(),
-        };
-        Self { shared: Arc::new(shared) }
+        });
+        let sharing = shared.store.share(Arc::new(News(Arc::downgrade(&shared))));
+        shared.freshness.set_sharing(sharing);
+        Self { shared }
     }
 }
 
@@ -262,15 +284,14 @@ pub struct Login<'a> {
     pub method: AuthMethod,
     /// Whether they want to stay signed in.
     pub remember: Remember,
-    /// Their browser, as it says itself.
-    pub user_agent: &'a str,
-    /// Their address.
-    pub address: IpAddr,
+    /// Their browser and where it is.
+    pub device: Device<'a>,
 }
 
 impl Login<'_> {
     fn session(self, token: &Token, ring: &KeyRing, clock: &Clock) -> Session {
-        let Self { identity, method, remember, user_agent, address } = self;
+        let Self { identity, method, remember, device } = self;
+        let Device { user_agent, address } = device;
         let start = Start { identity, method, remember, user_agent, address, now: clock.now() };
         Session::new(token.session(), ring.signer().id(), start)
     }
@@ -279,21 +300,33 @@ impl Login<'_> {
 /// A session that has begun.
 #[derive(Debug)]
 pub struct Opened {
-    /// The `Set-Cookie` value for the browser; the only place where its token is.
-    pub cookie: HeaderValue,
+    /// The `Set-Cookie` values for the browser; the only place where its token is.
+    pub cookies: Vec<HeaderValue>,
     /// The session.
     pub session: Arc<Session>,
 }
 
-/// What a token opens.
-#[derive(Clone, Debug)]
-pub enum Resumed {
-    /// A live session.
-    Live(Arc<Session>),
-    /// A session that reached this limit, just now or a moment ago.
-    Expired(Ended),
-    /// Nothing, or nothing any more.
-    Gone,
+/// Why no session begins.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The user has as many sessions as they may have: these.
+    #[error("the user has {} sessions, which is the limit", .0.len())]
+    AtLimit(Vec<Arc<Session>>),
+    /// What the login proved does not fit into cookies.
+    #[error("the session does not fit into cookies: the user is in too many groups")]
+    TooLarge,
+}
+
+/// Somebody who is not signed in and is recognised all the same.
+#[derive(Debug)]
+pub struct Guest {
+    /// The name for backends; it says nothing of who somebody is.
+    pub pseudonym: String,
+    /// The `Set-Cookie` values for the browser; none when it has them.
+    pub cookies: Vec<HeaderValue>,
 }
 
 /// Why a session is ended before its time.
@@ -307,6 +340,14 @@ pub enum EndReason {
     AccountDisabled,
     /// A new login took its place.
     Replaced,
+    /// The user had more sessions than allowed, and this was the oldest.
+    Evicted,
+    /// A token came that had been replaced: two parties have it.
+    TokenReused,
+    /// It came from another browser than the one that logged in.
+    OtherBrowser,
+    /// It came from another network than the one that logged in.
+    OtherNetwork,
 }
 
 impl EndReason {
@@ -318,13 +359,20 @@ impl EndReason {
             Self::Revoked => "revoked",
             Self::AccountDisabled => "account disabled",
             Self::Replaced => "replaced by a new login",
+            Self::Evicted => "too many sessions of the user",
+            Self::TokenReused => "a replaced token was used",
+            Self::OtherBrowser => "the browser is another one",
+            Self::OtherNetwork => "the network is another one",
         }
     }
 
     const fn kind(self) -> EventKind {
         match self {
             Self::Logout => EventKind::SessionEnded,
-            Self::Revoked | Self::AccountDisabled | Self::Replaced => EventKind::SessionRevoked,
+            Self::Revoked | Self::AccountDisabled | Self::Replaced | Self::Evicted => {
+                EventKind::SessionRevoked
+            }
+            Self::TokenReused | Self::OtherBrowser | Self::OtherNetwork => EventKind::SessionDestroyed,
         }
     }
 }
@@ -342,13 +390,16 @@ pub enum StartError {
 
 struct Shared {
     store: Box<dyn SessionStore>,
+    form: Form,
     cache: Cache,
+    freshness: Freshness,
     settings: ArcSwap<Settings>,
     clock: Clock,
     audit: Audit,
-    health: Health,
-    /// Sessions whose last-seen time is not stored yet; each is in it once.
+    /// Sessions with news for the store; each is in it once.
     touched: Mutex<Vec<Arc<Session>>>,
+    /// Sessions that the sweep removed since the start.
+    swept: AtomicU64,
     /// Tells holders of open streams that a session may have ended.
     endings: watch::Sender<()>,
     stop: watch::Sender<()>,
@@ -361,82 +412,102 @@ struct Settings {
     ring: Arc<KeyRing>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Activity {
-    Counts,
-    DoesNotCount,
-}
-
 impl Shared {
-    async fn find(&self, id: SessionId, activity: Activity) -> Result<Resumed, StoreError> {
-        if let Some(session) = self.cache.get(id) {
-            return Ok(self.judge(session, activity));
-        }
-        for _ in 0..LOADS {
-            let ticket = match self.cache.look(id) {
-                Look::Buried(why) => return Ok(self.buried(id, why)),
-                Look::Unknown(ticket) => ticket,
-            };
-            let Some(session) = self.load(id).await? else { return Ok(Resumed::Gone) };
-            match self.cache.admit(ticket, &Arc::new(session)) {
-                Admission::Admitted(session) => return Ok(self.judge(session, activity)),
-                Admission::Buried(why) => return Ok(self.buried(id, why)),
-                // Perhaps this very session was ended while it was read.
-                Admission::Stale => {}
-            }
-        }
-        Err(StoreError::Unavailable("sessions end faster than this one can be read".to_owned()))
+    /// The cookies for a session whose newest token is of this generation; nothing if browsers would
+    /// not keep them.
+    fn cookies(
+        &self,
+        settings: &Settings,
+        token: &Token,
+        generation: u32,
+        session: &Session,
+    ) -> Option<Vec<HeaderValue>> {
+        let signer = settings.ring.signer();
+        let policy = &settings.policy;
+        let carried = match self.form {
+            Form::Token => None,
+            Form::Record => Some(session.carry(&settings.ring)?),
+        };
+        let ticket = Ticket { token: token.clone(), generation, key: signer.id(), carried };
+        let age = policy.lifetimes.cookie_age(session.times(), self.clock.now());
+        cookie::set(&ticket.value(signer, &policy.cookie.name), &policy.cookie, age)
     }
 
-    /// Asks the store. Nothing trustworthy is no session, and an audit line says which.
-    async fn load(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
-        let row = match self.health.watch(self.store.load(id).await) {
-            Ok(Some(row)) => row,
-            Ok(None) => {
-                self.note_id(EventKind::UseAfterEnd, id, None, "no such session");
-                return Ok(None);
+    fn guest(&self, settings: &Settings, presented: &Presented) -> Guest {
+        let (ring, policy, now) = (&settings.ring, &settings.policy, self.clock.now());
+        let known = match presented {
+            // The cookie of a session is left alone, whatever became of the session.
+            Found::Valid(ticket) => Some((&ticket.token, Vec::new())),
+            Found::Guest(guest) if now.since(guest.issued) < policy.lifetimes.absolute => {
+                Some((&guest.token, Vec::new()))
             }
-            Err(StoreError::Corrupt(_)) => {
-                self.note_id(EventKind::RecordRefused, id, None, "row cannot be read");
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
+            Found::Guest(_) | Found::Absent | Found::Refused(_) => None,
         };
-        // SECURITY: a store that answers with the row of another session, however genuine, must not
-        // turn one user into another.
-        let opened = if row.id == id {
-            Session::open(&row, &self.settings.load().ring)
-        } else {
-            Err(Untrusted::Damaged)
-        };
-        let refuse =
-            |why: Untrusted| self.note_id(EventKind::RecordRefused, id, Some(&row.user), why.as_str());
-        Ok(opened.map_err(refuse).ok())
+        if let Some((token, cookies)) = known {
+            return Guest { pseudonym: token.session().pseudonym(), cookies };
+        }
+        let ticket = GuestTicket { token: Token::generate(), issued: now, key: ring.signer().id() };
+        let value = ticket.value(ring.signer(), &policy.cookie.name);
+        let cookies = cookie::set(&value, &policy.cookie, None).unwrap_or_default();
+        Guest { pseudonym: ticket.token.session().pseudonym(), cookies }
     }
 
-    /// Whether a session may go on, by the rules and keys of this moment.
-    fn judge(&self, session: Arc<Session>, activity: Activity) -> Resumed {
-        let settings = self.settings.load();
-        if settings.ring.key(session.key()).is_none() {
-            self.note(EventKind::RecordRefused, &session, Untrusted::Key.as_str());
-            return Resumed::Gone;
+    async fn end(&self, session: &Session, why: EndReason, cause: Cause<'_>) -> Result<(), StoreError> {
+        if session.end() == Ending::First {
+            self.note(why.kind(), session, why.as_str(), cause);
         }
-        let now = self.clock.now();
-        if let Some(limit) = settings.policy.lifetimes.ended(session.times(), now) {
-            self.expire(session.id(), &session.identity().user, limit);
-            return Resumed::Expired(limit);
+        self.cache.bury(session.id(), Buried::Ended);
+        self.tell_of_an_end();
+        self.remove(session.id()).await.map(drop)
+    }
+
+    async fn end_user(&self, user: &UserId, why: EndReason) -> Result<usize, StoreError> {
+        let cached: Vec<_> = self.cache.of_user(user).iter().map(|session| session.id()).collect();
+        self.bury_all(&cached, user, why);
+        let stored = match self.store.of_user(user.clone()).await {
+            Err(StoreError::Unsupported(_)) => cached,
+            answer => answer?.iter().map(|entry| entry.place.id).collect(),
+        };
+        self.bury_all(&stored, user, why);
+        let removed = self.store.remove_user(user.clone()).await?;
+        // Those that began meanwhile.
+        let late: Vec<_> = removed.iter().copied().filter(|id| !stored.contains(id)).collect();
+        self.bury_all(&late, user, why);
+        self.cache.forget_all(&removed);
+        Ok(removed.len())
+    }
+
+    /// Ends the oldest sessions of the user of `newest`, until no more than `count` are left. Its own
+    /// login is good even if the store fails meanwhile.
+    async fn evict_beyond(&self, count: usize, newest: &Session) {
+        let user = &newest.identity().user;
+        let mut others = match self.sessions_of(user).await {
+            Ok(sessions) => sessions,
+            Err(error) => {
+                tracing::warn!(%error, "sessions beyond the limit of a user were not ended");
+                return;
+            }
+        };
+        others.retain(|session| session.id() != newest.id());
+        others.sort_by_key(|session| std::cmp::Reverse((session.created(), session.id())));
+        for session in others.iter().skip(count.saturating_sub(1)) {
+            if let Err(error) = self.end(session, EndReason::Evicted, Cause::default()).await {
+                tracing::warn!(%error, "a session beyond the limit of a user is still to be removed");
+            }
         }
-        if activity == Activity::Counts && session.touch(now) == Listing::Needed {
-            self.list(&session);
-        }
-        Resumed::Live(session)
     }
 
     /// Ends a session that reached a limit. The upkeep tells the store, so no request waits for it.
-    fn expire(&self, id: SessionId, user: &UserId, limit: Ended) {
-        if self.cache.bury(id, Buried::Expired(limit)) != Burial::Again {
-            self.note_id(EventKind::SessionExpired, id, Some(user), limit.as_str());
+    fn expire(&self, session: &Session, limit: Ended) {
+        if self.cache.bury(session.id(), Buried::Expired(limit)) != Burial::Again {
+            self.note(EventKind::SessionExpired, session, limit.as_str(), Cause::default());
             self.tell_of_an_end();
+        }
+    }
+
+    fn touch(&self, session: &Arc<Session>) {
+        if session.touch(self.clock.now()) == Listing::Needed {
+            self.list(session);
         }
     }
 
@@ -444,20 +515,10 @@ impl Shared {
         self.endings.send_replace(());
     }
 
-    fn buried(&self, id: SessionId, why: Buried) -> Resumed {
-        match why {
-            Buried::Expired(limit) => Resumed::Expired(limit),
-            Buried::Ended => {
-                self.note_id(EventKind::UseAfterEnd, id, None, "session was ended");
-                Resumed::Gone
-            }
-        }
-    }
-
     fn bury_all(&self, ids: &[SessionId], user: &UserId, why: EndReason) {
         for &id in ids {
             if self.cache.bury(id, Buried::Ended) != Burial::Again {
-                self.note_id(why.kind(), id, Some(user), why.as_str());
+                self.note_id(why.kind(), id, Some(user), why.as_str(), Cause::default());
             }
         }
         self.tell_of_an_end();
@@ -465,11 +526,8 @@ impl Shared {
 
     /// Removes a buried session from the store.
     async fn remove(&self, id: SessionId) -> Result<usize, StoreError> {
-        let removed = self.health.watch(self.store.remove(vec![id]).await)?;
+        let removed = self.store.remove(vec![id]).await?;
         self.cache.forget(id);
         Ok(removed.len())
     }
 }
-
-/// How often a session is read again because others of its shard ended meanwhile.
-const LOADS: usize = 8;

@@ -1,5 +1,6 @@
 //! The engine with stores that wait, fail and lie.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,9 +10,8 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::clock::{ClockHand, Timestamp};
-use crate::session::lifetime::Lifetimes;
+use crate::session::keyring::KeyId;
 use crate::session::store::{Answer, Entry, Place, Row, Touch};
-use crate::session::{CookieConfig, SameSite};
 use crate::telemetry::audit::Lines;
 
 /// A memory store that a test holds up, breaks, or makes answer with another row.
@@ -123,37 +123,36 @@ impl Bench {
         let (audit, lines) = Audit::to_memory();
         let ring = Arc::new(KeyRing::generate(clock.now()));
         let store = Odd::new();
-        let engine = Engine::with_store(Box::new(store.clone()), policy(), ring, clock, audit);
+        let engine =
+            Engine::with_store(Box::new(store.clone()), Form::Token, Policy::plain(), ring, clock, audit);
         Self { engine, store, hand, lines }
     }
 
-    async fn login(&self, user: &str) -> (Token, Arc<Session>) {
+    async fn login(&self, user: &str) -> (Ticket, Arc<Session>) {
         self.login_for(user, Remember::No).await
     }
 
-    async fn login_for(&self, user: &str, remember: Remember) -> (Token, Arc<Session>) {
+    async fn login_for(&self, user: &str, remember: Remember) -> (Ticket, Arc<Session>) {
         let opened = self.engine.open(login(user, remember)).await.unwrap();
-        let cookie = opened.cookie.to_str().unwrap().split(';').next().unwrap().to_owned();
-        (self.token(&cookie), opened.session)
-    }
-
-    fn token(&self, cookie: &str) -> Token {
-        let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_str(cookie).unwrap())]);
-        match self.engine.present(&headers) {
-            Found::Valid(token, _) => token,
-            other => panic!("{other:?}"),
-        }
+        (ticket(&self.engine, &opened.cookies), opened.session)
     }
 
     /// The same store and keys seen by a process that has just started.
     fn restarted(&self) -> Engine {
         let shared = &self.engine.shared;
         let (clock, audit) = (shared.clock.clone(), shared.audit.clone());
-        Engine::with_store(Box::new(self.store.clone()), policy(), self.engine.ring(), clock, audit)
+        Engine::with_store(
+            Box::new(self.store.clone()),
+            Form::Token,
+            Policy::plain(),
+            self.engine.ring(),
+            clock,
+            audit,
+        )
     }
 
-    async fn state(&self, token: &Token) -> &'static str {
-        state(&self.engine, token).await
+    async fn state(&self, ticket: &Ticket) -> &'static str {
+        state(&self.engine, ticket).await
     }
 }
 
@@ -167,24 +166,36 @@ fn login(user: &str, remember: Remember) -> Login<'_> {
         },
         method: AuthMethod::Password,
         remember,
-        user_agent: "test",
-        address: IpAddr::from([192, 0, 2, 1]),
+        device: DEVICE,
     }
 }
 
-fn policy() -> Policy {
-    Policy {
-        lifetimes: Lifetimes { idle: minutes(30), absolute: minutes(720), remember: minutes(43_200) },
-        cookie: CookieConfig { name: "__Host-vestibule".to_owned(), same_site: SameSite::Lax },
+/// The ticket in cookies that were set, as a browser shows it.
+fn ticket(engine: &Engine, cookies: &[HeaderValue]) -> Ticket {
+    let pairs = cookies.iter().map(|cookie| cookie.to_str().unwrap().split(';').next().unwrap().to_owned());
+    let line = HeaderValue::from_str(&pairs.collect::<Vec<_>>().join("; ")).unwrap();
+    match engine.present(&HeaderMap::from_iter([(COOKIE, line)])) {
+        Found::Valid(ticket) => ticket,
+        other => panic!("{other:?}"),
     }
 }
+
+/// A ticket that nobody was given.
+fn made_up() -> Ticket {
+    Ticket { token: Token::generate(), generation: 0, key: KeyId::from_bytes([0; 4]), carried: None }
+}
+
+const DEVICE: Device<'static> =
+    Device { user_agent: "test", address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)) };
+
+const VISIT: Visit<'static> = Visit { device: DEVICE, activity: Activity::Counts, request_id: "r" };
 
 const fn minutes(count: u64) -> Duration {
     Duration::from_secs(count * 60)
 }
 
-async fn state(engine: &Engine, token: &Token) -> &'static str {
-    match engine.resume(token).await {
+async fn state(engine: &Engine, ticket: &Ticket) -> &'static str {
+    match engine.resume(ticket, VISIT).await {
         Ok(Resumed::Live(_)) => "live",
         Ok(Resumed::Expired(Ended::Idle)) => "idle",
         Ok(Resumed::Expired(Ended::Absolute)) => "absolute",
@@ -198,8 +209,8 @@ async fn a_login_is_a_session_here_and_after_a_restart() {
     let bench = Bench::new();
     let (token, session) = bench.login("alice").await;
     assert_eq!(bench.state(&token).await, "live");
-    let Ok(Resumed::Live(again)) = bench.restarted().resume(&token).await else { panic!("gone") };
-    assert_eq!(again.identity(), session.identity());
+    let Ok(Resumed::Live(again)) = bench.restarted().resume(&token, VISIT).await else { panic!("gone") };
+    assert_eq!(again.session.identity(), session.identity());
     assert_eq!(bench.lines.count(EventKind::SessionCreated), 1);
 }
 
@@ -208,7 +219,7 @@ async fn resuming_a_session_in_memory_is_ready_at_once_and_asks_no_store() {
     let bench = Bench::new();
     let (token, _) = bench.login("alice").await;
     bench.store.set_broken(true);
-    let mut resuming = Box::pin(bench.engine.resume(&token));
+    let mut resuming = Box::pin(bench.engine.resume(&token, VISIT));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(resuming.as_mut().poll(&mut context).is_ready());
 }
@@ -216,10 +227,10 @@ async fn resuming_a_session_in_memory_is_ready_at_once_and_asks_no_store() {
 #[tokio::test]
 async fn a_token_that_was_never_issued_is_not_adopted() {
     let bench = Bench::new();
-    let made_up = Token::generate();
+    let made_up = made_up();
     assert_eq!(bench.state(&made_up).await, "gone");
     let (token, _) = bench.login("alice").await;
-    assert_ne!(token.session(), made_up.session());
+    assert_ne!(token.token.session(), made_up.token.session());
     assert_eq!(bench.state(&made_up).await, "gone");
     assert_eq!(bench.lines.count(EventKind::UseAfterEnd), 2);
 }
@@ -231,7 +242,7 @@ async fn a_store_that_cannot_answer_logs_nobody_out_and_lets_nobody_in() {
     let restarted = bench.restarted();
     bench.store.set_broken(true);
     assert_eq!(state(&restarted, &token).await, "error");
-    assert_eq!(state(&restarted, &Token::generate()).await, "error");
+    assert_eq!(state(&restarted, &made_up()).await, "error");
     assert!(bench.engine.open(login("bob", Remember::No)).await.is_err());
     bench.store.set_broken(false);
     assert_eq!(state(&restarted, &token).await, "live");
@@ -248,7 +259,7 @@ async fn a_logout_while_the_store_is_read_is_not_undone_by_that_read() {
         tokio::spawn(async move { state(&engine, &token).await })
     };
     bench.store.0.arrived.notified().await;
-    assert_eq!(engine.end_by_id(token.session(), EndReason::Revoked).await, Ok(1));
+    assert_eq!(engine.end_by_id(token.token.session(), EndReason::Revoked).await, Ok(1));
     bench.store.0.release.notify_one();
     assert_eq!(reader.await.unwrap(), "gone", "the read that was under way");
     assert_eq!(state(&engine, &token).await, "gone", "and every later one");
@@ -280,10 +291,10 @@ async fn a_logout_that_the_store_did_not_take_holds_here_and_is_tried_again() {
     assert!(bench.engine.end(&session, EndReason::Logout).await.is_err());
     assert_eq!(bench.state(&token).await, "gone");
     bench.store.set_broken(false);
-    assert!(bench.store.row(token.session()).await.is_some());
+    assert!(bench.store.row(token.token.session()).await.is_some());
     assert_eq!(bench.state(&token).await, "gone", "the row is still there");
     bench.engine.shared.flush().await.unwrap();
-    assert!(bench.store.row(token.session()).await.is_none());
+    assert!(bench.store.row(token.token.session()).await.is_none());
     assert!(bench.engine.shared.cache.buried().is_empty());
     assert_eq!(bench.lines.count(EventKind::SessionEnded), 1);
 }
@@ -294,7 +305,7 @@ async fn ending_twice_is_no_error_and_one_line() {
     let (token, session) = bench.login("alice").await;
     bench.engine.end(&session, EndReason::Logout).await.unwrap();
     bench.engine.end(&session, EndReason::Logout).await.unwrap();
-    assert_eq!(bench.engine.end_by_id(token.session(), EndReason::Revoked).await, Ok(0));
+    assert_eq!(bench.engine.end_by_id(token.token.session(), EndReason::Revoked).await, Ok(0));
     assert_eq!(bench.lines.count(EventKind::SessionEnded), 1);
     assert_eq!(bench.lines.count(EventKind::SessionRevoked), 0);
 }
@@ -326,7 +337,7 @@ async fn limits_hold_for_sessions_in_memory_and_are_noted_once() {
     assert_eq!(bench.state(&token).await, "absolute");
     assert_eq!(bench.state(&token).await, "absolute", "a page asks several times");
     bench.engine.shared.flush().await.unwrap();
-    assert!(bench.store.row(token.session()).await.is_none());
+    assert!(bench.store.row(token.token.session()).await.is_none());
     assert_eq!(bench.state(&token).await, "gone");
     assert_eq!(bench.lines.count(EventKind::SessionExpired), 1);
 }
@@ -337,7 +348,10 @@ async fn a_peek_does_not_keep_a_session_alive() {
     let (token, _) = bench.login("alice").await;
     for _ in 0..2 {
         bench.hand.advance(Duration::from_millis(15 * 60_000 - 1));
-        assert!(matches!(bench.engine.peek(&token).await, Ok(Resumed::Live(_))));
+        assert!(matches!(
+            bench.engine.resume(&token, Visit { activity: Activity::DoesNotCount, ..VISIT }).await,
+            Ok(Resumed::Live(_))
+        ));
     }
     bench.hand.advance(minutes(1));
     assert_eq!(bench.state(&token).await, "idle");
@@ -348,7 +362,7 @@ async fn a_reloaded_policy_and_ring_bite_at_the_next_request() {
     let bench = Bench::new();
     let (token, _) = bench.login("alice").await;
     let (other, _) = bench.login("bob").await;
-    let mut strict = policy();
+    let mut strict = Policy::plain();
     strict.lifetimes.idle = minutes(5);
     let ring = bench.engine.ring();
     bench.hand.advance(minutes(4));
@@ -402,7 +416,7 @@ async fn the_sweep_removes_what_expired_and_nothing_that_lives() {
     assert_eq!(bench.state(&used).await, "live");
     bench.hand.advance(minutes(20));
     bench.engine.shared.sweep().await.unwrap();
-    assert!(bench.store.row(abandoned.session()).await.is_none());
+    assert!(bench.store.row(abandoned.token.session()).await.is_none());
     assert_eq!(bench.lines.count(EventKind::SessionExpired), 1);
     assert_eq!([bench.state(&used).await, bench.state(&remembered).await], ["live", "live"]);
     assert_eq!(bench.state(&abandoned).await, "gone");
@@ -412,7 +426,7 @@ async fn the_sweep_removes_what_expired_and_nothing_that_lives() {
 async fn the_sweep_goes_by_the_present_policy() {
     let bench = Bench::new();
     let (token, _) = bench.login("alice").await;
-    let mut patient = policy();
+    let mut patient = Policy::plain();
     patient.lifetimes.idle = minutes(90);
     bench.engine.reload(patient, bench.engine.ring());
     bench.hand.advance(minutes(60));
@@ -452,7 +466,10 @@ async fn only_a_remembered_session_outlives_its_browser() {
     let age = |remember| {
         let engine = bench.engine.clone();
         async move {
-            engine.open(login("alice", remember)).await.unwrap().cookie.to_str().unwrap().contains("Max-Age")
+            engine.open(login("alice", remember)).await.unwrap().cookies[0]
+                .to_str()
+                .unwrap()
+                .contains("Max-Age")
         }
     };
     assert!(!age(Remember::No).await);
@@ -461,7 +478,7 @@ async fn only_a_remembered_session_outlives_its_browser() {
 
 #[tokio::test]
 async fn a_cookie_name_that_browsers_do_not_guard_stops_the_start() {
-    let mut config = Config { store: StoreKind::Memory, policy: policy() };
+    let mut config = Config { store: StoreKind::Memory, policy: Policy::plain() };
     config.policy.cookie.name = "vestibule".to_owned();
     let ring = Arc::new(KeyRing::generate(Timestamp::default()));
     let refused = Engine::start(config, ring, Clock::system(), Audit::discard()).await.unwrap_err();
@@ -471,7 +488,8 @@ async fn a_cookie_name_that_browsers_do_not_guard_stops_the_start() {
 #[tokio::test]
 async fn sessions_and_logouts_outlive_the_process_that_answered() {
     let folder = tempfile::tempdir().unwrap();
-    let config = Config { store: StoreKind::Sqlite(folder.path().join("sessions.db")), policy: policy() };
+    let config =
+        Config { store: StoreKind::Sqlite(folder.path().join("sessions.db")), policy: Policy::plain() };
     let ring = Arc::new(KeyRing::generate(Clock::system().now()));
     let start = || Engine::start(config.clone(), Arc::clone(&ring), Clock::system(), Audit::discard());
     let first = start().await.unwrap();

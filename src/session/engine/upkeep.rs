@@ -3,22 +3,24 @@
 //!
 //! Invariant: nothing that the store did not take is forgotten; the next round brings it again.
 
+use std::collections::HashMap;
 use std::mem;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::clock::Timestamp;
 use crate::session::cache::{Burial, Buried};
 use crate::session::lifetime::{Ended, Times};
 use crate::session::record::{Listing, Session};
-use crate::session::store::{Entry, StoreError, Touch};
+use crate::session::store::{Entry, Resealed, StoreError, Touch};
 use crate::telemetry::audit::EventKind;
 
-use super::Shared;
+use super::{Shared, trail::Cause};
 
 /// Runs until the engine stops or is dropped.
 pub(super) async fn run(engine: Weak<Shared>, mut stop: watch::Receiver<()>) {
@@ -76,12 +78,20 @@ impl Shared {
         let mut count = 0_usize;
         for _ in 0..SWEEP_BATCHES {
             let now = self.clock.now();
-            let due = self.health.watch(self.store.by_end(None, now - SWEEP_GRACE, BATCH).await)?;
+            let due = match self.store.by_end(None, now - SWEEP_GRACE, BATCH).await {
+                // Such a store forgets by itself.
+                Err(StoreError::Unsupported(_)) => break,
+                answer => answer?,
+            };
             if due.is_empty() {
                 break;
             }
             count = count.saturating_add(self.sweep_batch(&due, now).await?);
+            // Others may write between two steps.
+            sleep(SWEEP_PAUSE).await;
         }
+        count = count.saturating_add(self.store.tidy(self.clock.now()).await?);
+        self.swept.fetch_add(u64::try_from(count).unwrap_or(0), Ordering::Relaxed);
         if count > 0 {
             tracing::info!(count, "expired sessions removed");
         }
@@ -97,14 +107,33 @@ impl Shared {
         let mut rest = touched.as_slice();
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(rest.len().min(BATCH));
-            let news = batch.iter().map(|session| self.news(session, session.times())).collect();
-            if let Err(error) = self.health.watch(self.store.touch(news).await) {
+            if let Err(error) = self.flush_batch(batch).await {
                 self.list_again(rest);
                 return Err(error);
             }
             rest = after;
         }
         Ok(())
+    }
+
+    async fn flush_batch(&self, batch: &[Arc<Session>]) -> Result<(), StoreError> {
+        let resealed: Vec<_> = batch.iter().map(|session| self.reseal(session)).collect();
+        let news = batch.iter().zip(&resealed);
+        let touches = news.map(|(session, resealed)| self.news(session, session.times(), resealed.clone()));
+        let outcome = self.store.touch(touches.collect()).await;
+        for (session, resealed) in batch.iter().zip(resealed) {
+            match (&outcome, resealed) {
+                (Ok(()), Some(resealed)) => session.stored_under(resealed.key),
+                (Err(_), Some(_)) => session.set_changed(),
+                (_, None) => {}
+            }
+        }
+        outcome
+    }
+
+    /// The record of a session that changed since it was stored.
+    fn reseal(&self, session: &Session) -> Option<Resealed> {
+        if session.take_changed() { session.seal(&self.settings.load().ring) } else { None }
     }
 
     fn list_again(&self, sessions: &[Arc<Session>]) {
@@ -114,31 +143,38 @@ impl Shared {
 
     async fn flush_buried(&self) -> Result<(), StoreError> {
         for batch in self.cache.buried().chunks(BATCH) {
-            self.health.watch(self.store.remove(batch.to_vec()).await)?;
+            self.store.remove(batch.to_vec()).await?;
             self.cache.forget_all(batch);
         }
         Ok(())
     }
 
-    /// Removes those that are over, and gives the others their new end. Answers how many are over.
+    /// Removes those that are over, and gives the others their new end. Answers how many were removed
+    /// here: several gateways may sweep one store.
     async fn sweep_batch(&self, due: &[Entry], now: Timestamp) -> Result<usize, StoreError> {
-        let (mut over, mut alive) = (Vec::new(), Vec::new());
+        let (mut over, mut alive) = (HashMap::new(), Vec::new());
         for one in due {
             match self.verdict(one, now) {
                 Verdict::Alive(news) => alive.push(news),
                 Verdict::Over(limit) => {
-                    self.sweep_one(one, limit);
-                    over.push(one.place.id);
+                    let burial = self.cache.bury(one.place.id, Buried::Expired(limit.unwrap_or(Ended::Idle)));
+                    over.insert(one.place.id, (one, limit, burial));
                 }
             }
         }
         if !alive.is_empty() {
-            self.health.watch(self.store.touch(alive).await)?;
+            self.store.touch(alive).await?;
         }
-        let count = over.len();
-        self.health.watch(self.store.remove(over.clone()).await)?;
-        self.cache.forget_all(&over);
-        Ok(count)
+        let ids: Vec<_> = over.keys().copied().collect();
+        let removed = self.store.remove(ids.clone()).await?;
+        for (one, limit, burial) in removed.iter().filter_map(|id| over.get(id)) {
+            if *burial != Burial::Again {
+                self.note_swept(one, *limit);
+            }
+        }
+        self.cache.forget_all(&ids);
+        self.tell_of_an_end();
+        Ok(removed.len())
     }
 
     fn verdict(&self, due: &Entry, now: Timestamp) -> Verdict {
@@ -151,28 +187,24 @@ impl Shared {
         }
         match settings.policy.lifetimes.ended(times, now) {
             Some(limit) => Verdict::Over(Some(limit)),
-            None => Verdict::Alive(self.news(&stored, times)),
+            None => Verdict::Alive(self.news(&stored, times, None)),
         }
     }
 
-    fn sweep_one(&self, due: &Entry, limit: Option<Ended>) {
-        let id = due.place.id;
-        if self.cache.bury(id, Buried::Expired(limit.unwrap_or(Ended::Idle))) != Burial::Again {
-            let user = due.row.as_ref().map(|row| &row.user);
-            let detail = limit.map_or("record cannot be read", Ended::as_str);
-            self.note_id(EventKind::SessionExpired, id, user, detail);
-        }
+    fn note_swept(&self, due: &Entry, limit: Option<Ended>) {
+        let user = due.row.as_ref().map(|row| &row.user);
+        let detail = limit.map_or("record cannot be read", Ended::as_str);
+        self.note_id(EventKind::SessionExpired, due.place.id, user, detail, Cause::default());
     }
 
-    fn news(&self, session: &Session, times: Times) -> Touch {
-        let expires_at = self.settings.load().policy.lifetimes.ends_at(times);
+    fn news(&self, session: &Session, times: Times, resealed: Option<Resealed>) -> Touch {
         Touch {
             id: session.id(),
             user: session.identity().user.clone(),
-            key: session.key(),
+            key: session.stored_key(),
             last_seen: times.last_seen,
-            expires_at,
-            resealed: None,
+            expires_at: self.settings.load().policy.lifetimes.ends_at(times),
+            resealed,
         }
     }
 
@@ -196,5 +228,7 @@ const SWEEP_ROUNDS: u32 = 12;
 const SWEEP_GRACE: Duration = Duration::from_secs(30);
 /// Rows in one write, so that a logout never waits long behind the upkeep.
 const BATCH: usize = 500;
+/// Between two steps of a sweep.
+const SWEEP_PAUSE: Duration = Duration::from_millis(5);
 /// Batches in one sweep.
-const SWEEP_BATCHES: usize = 200;
+const SWEEP_BATCHES: usize = 2_000;

@@ -85,6 +85,17 @@ pub struct Resealed {
     pub record: Vec<u8>,
 }
 
+/// A session whose record its browser keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Which session.
+    pub id: SessionId,
+    /// Whose it is.
+    pub user: UserId,
+    /// When it began.
+    pub created: Timestamp,
+}
+
 /// A session as a list finds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -153,6 +164,17 @@ pub trait SessionStore: Send + Sync {
     /// [`Place`]. `limit` bounds what is read, so fewer may come where others were removed meanwhile;
     /// none come only at the end.
     fn by_end(&self, after: Option<Place>, until: Timestamp, limit: usize) -> Answer<'_, Vec<Entry>>;
+    /// Whether a session whose record its browser keeps may live. Only a store that keeps no records is
+    /// asked.
+    fn permits(&self, claim: Claim) -> Answer<'_, bool> {
+        drop(claim);
+        Box::pin(std::future::ready(Ok(false)))
+    }
+    /// Drops what is kept of sessions that ended before `now`, where [`Self::by_end`] does not show it.
+    fn tidy(&self, now: Timestamp) -> Answer<'_, usize> {
+        let _nothing_is_hidden = now;
+        Box::pin(std::future::ready(Ok(0)))
+    }
     /// How changes by other processes become known. A store that tells of them calls `listener`, from
     /// any thread, until it is closed; to be called once.
     fn share(&self, listener: Arc<dyn Listener>) -> Sharing {
