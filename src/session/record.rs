@@ -417,8 +417,8 @@ impl PackedTokenAge {
 
     /// Moves forward; answers whether it moved.
     fn advance(&self, to: TokenAge) -> bool {
-        let forward = |packed: u64| (packed >> 32 < u64::from(to.generation)).then(|| Self::pack(to));
-        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, forward).is_ok()
+        let onward = |packed: u64| (packed >> 32 < u64::from(to.generation)).then(|| Self::pack(to));
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, onward).is_ok()
     }
 
     fn pack(age: TokenAge) -> u64 {
