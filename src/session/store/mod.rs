@@ -27,6 +27,7 @@ use super::token::SessionId;
 #[cfg(test)]
 pub(super) mod conformance;
 pub(super) mod memory;
+pub(super) mod sealed;
 #[cfg(test)]
 #[path = "../../../tests/servers/mod.rs"]
 pub(super) mod servers;
@@ -204,6 +205,8 @@ pub trait Listener: Send + Sync {
     fn confirmed(&self);
     /// This session was changed or removed, perhaps by this very process.
     fn changed(&self, id: SessionId);
+    /// Sessions of this user were changed or removed.
+    fn changed_user(&self, user: &UserId);
     /// Changes may be missed from the last confirmation on, until the next beginning.
     fn lost(&self);
 }
