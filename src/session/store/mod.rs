@@ -26,6 +26,7 @@ use super::token::SessionId;
 
 #[cfg(test)]
 pub(super) mod conformance;
+pub(super) mod guarded;
 pub(super) mod memory;
 pub(super) mod sealed;
 #[cfg(test)]
