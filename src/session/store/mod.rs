@@ -24,9 +24,12 @@ use crate::identity::UserId;
 use super::keyring::KeyId;
 use super::token::SessionId;
 
+mod columns;
 #[cfg(test)]
 pub(super) mod conformance;
 pub(super) mod memory;
+pub(super) mod mysql;
+pub(super) mod postgres;
 #[cfg(test)]
 #[path = "../../../tests/servers/mod.rs"]
 pub(super) mod servers;
