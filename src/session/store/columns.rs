@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::identity::UserId;
 use crate::storage::sql::SqlError;
 
-use super::{Entry, KeyUse, Place, Row, StoreError, Touch};
+use super::{Entry, KeyUse, Place, Row, StoreError};
 use crate::session::keyring::KeyId;
 use crate::session::token::SessionId;
 
@@ -56,31 +56,6 @@ pub(super) fn ids(found: Vec<Vec<u8>>) -> Vec<SessionId> {
     found.iter().filter_map(|id| session_id(id)).collect()
 }
 
-/// Parts the touches so that none has two of one session, those of each session stay in their order,
-/// and each part is sorted by id: one statement does a part, and all lock rows in the same order.
-pub(super) fn rounds(mut touches: Vec<Touch>) -> Vec<Vec<Touch>> {
-    touches.sort_by_key(|touch| touch.id);
-    let mut rounds: Vec<Vec<Touch>> = Vec::new();
-    let mut depth = 0;
-    let mut previous = None;
-    for touch in touches {
-        depth = if previous == Some(touch.id) { depth + 1 } else { 0 };
-        previous = Some(touch.id);
-        match rounds.get_mut(depth) {
-            Some(round) => round.push(touch),
-            None => rounds.push(vec![touch]),
-        }
-    }
-    rounds
-}
-
-/// The ids in the order in which all lock rows.
-pub(super) fn sorted(mut ids: Vec<SessionId>) -> Vec<SessionId> {
-    ids.sort();
-    ids.dedup();
-    ids
-}
-
 impl From<SqlError> for StoreError {
     fn from(error: SqlError) -> Self {
         match error {
@@ -105,24 +80,4 @@ fn user_id(name: impl AsRef<[u8]>) -> Option<UserId> {
 
 fn corrupt(what: &str) -> StoreError {
     StoreError::Corrupt(what.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::session::store::conformance;
-
-    #[test]
-    fn touches_of_one_session_keep_their_order_and_never_share_a_round() {
-        let touch = |number: u8, seen: i64| {
-            let row = conformance::row(number, "alice", seen);
-            let (id, user, key, last_seen) = (row.id, row.user, row.key, row.last_seen);
-            Touch { id, user, key, last_seen, expires_at: row.expires_at, resealed: None }
-        };
-        let rounds = rounds(vec![touch(2, 5), touch(1, 9), touch(2, 3), touch(3, 1), touch(2, 7)]);
-        assert_eq!(
-            rounds,
-            [vec![touch(1, 9), touch(2, 5), touch(3, 1)], vec![touch(2, 3)], vec![touch(2, 7)]]
-        );
-    }
 }

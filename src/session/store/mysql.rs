@@ -62,16 +62,20 @@ impl SessionStore for MySqlStore {
         })
     }
 
-    fn touch(&self, touches: Vec<Touch>) -> Answer<'_, ()> {
-        let rounds = Arc::new(columns::rounds(touches));
+    fn touch(&self, mut touches: Vec<Touch>) -> Answer<'_, ()> {
+        // Those of one session stay in their order.
+        touches.sort_by_key(|touch| touch.id);
+        let touches = Arc::new(touches);
         self.ask(Repeat::Harmless, move |connection| {
-            let rounds = Arc::clone(&rounds);
-            Box::pin(async move { touch(connection, &rounds).await })
+            let touches = Arc::clone(&touches);
+            Box::pin(async move { touch(connection, &touches).await })
         })
     }
 
-    fn remove(&self, ids: Vec<SessionId>) -> Answer<'_, Vec<SessionId>> {
-        let ids = Arc::new(columns::sorted(ids));
+    fn remove(&self, mut ids: Vec<SessionId>) -> Answer<'_, Vec<SessionId>> {
+        ids.sort();
+        ids.dedup();
+        let ids = Arc::new(ids);
         Box::pin(async move {
             let gone = self.database.run(Repeat::Never, move |connection| {
                 let ids = Arc::clone(&ids);
@@ -168,31 +172,31 @@ async fn insert(connection: &mut MySqlConnection, row: &Row) -> sqlx::Result<()>
     insert.execute(connection).await.map(drop)
 }
 
-async fn touch(connection: &mut MySqlConnection, rounds: &[Vec<Touch>]) -> sqlx::Result<()> {
-    for touches in rounds.iter().flat_map(|round| round.chunks(CHUNK)) {
-        sqlx::raw_sql(AssertSqlSafe(update(touches))).execute(&mut *connection).await?;
+async fn touch(connection: &mut MySqlConnection, touches: &[Touch]) -> sqlx::Result<()> {
+    let mut transaction = connection.begin().await?;
+    for touches in touches.chunks(CHUNK) {
+        // One text, one round trip.
+        let updates: Vec<String> = touches.iter().map(update).collect();
+        sqlx::raw_sql(AssertSqlSafe(updates.join(";"))).execute(&mut *transaction).await?;
     }
-    Ok(())
+    transaction.commit().await
 }
 
-/// The statement for touches of which no two are of one session.
-///
-/// The values stand in it: what type a parameter has in a list that is joined differs from server to
-/// server. SECURITY: they are numbers and hexadecimal digits only, so nothing is to be quoted.
-fn update(touches: &[Touch]) -> String {
-    let value = |touch: &Touch| {
-        let resealed = touch.resealed.as_ref();
-        format!(
-            "SELECT {} AS id, {} AS last_seen, {} AS expires_at, {} AS key_id, {} AS record",
-            Literal(Some(touch.id.as_bytes())),
-            touch.last_seen.as_millis(),
-            touch.expires_at.as_millis(),
-            Literal(resealed.map(|news| news.key.as_bytes().as_slice())),
-            Literal(resealed.map(|news| news.record.as_slice())),
-        )
-    };
-    let news: Vec<String> = touches.iter().map(value).collect();
-    format!("{TOUCH_BEGIN}{}{TOUCH_END}", news.join(" UNION ALL "))
+/// SECURITY: what is put into the statement are numbers and hexadecimal digits; there is nothing to
+/// quote.
+fn update(touch: &Touch) -> String {
+    let resealed = touch.resealed.as_ref().map(|resealed| {
+        let (key, record) = (Literal(resealed.key.as_bytes()), Literal(&resealed.record));
+        format!(", key_id = {key}, record = {record}")
+    });
+    format!(
+        "UPDATE vestibule_sessions SET last_seen = {seen}, expires_at = {ends}{resealed} \
+         WHERE id = {id} AND last_seen <= {seen}",
+        seen = touch.last_seen.as_millis(),
+        ends = touch.expires_at.as_millis(),
+        resealed = resealed.unwrap_or_default(),
+        id = Literal(touch.id.as_bytes()),
+    )
 }
 
 async fn remove(connection: &mut MySqlConnection, ids: &[SessionId]) -> sqlx::Result<Vec<Vec<u8>>> {
@@ -238,14 +242,13 @@ fn among(begin: &'static str, ids: impl Iterator<Item = Vec<u8>>) -> QueryBuilde
     statement
 }
 
-/// Bytes, or nothing, as SQL writes them.
-struct Literal<'a>(Option<&'a [u8]>);
+/// Bytes as SQL writes them.
+struct Literal<'a>(&'a [u8]);
 
 impl fmt::Display for Literal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(bytes) = self.0 else { return f.write_str("NULL") };
         f.write_str("x'")?;
-        bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
         f.write_str("'")
     }
 }
@@ -275,12 +278,6 @@ const INSERT: &str = "
 const LOAD: &str = "
     SELECT id, user_name, key_id, created, last_seen, expires_at, record
     FROM vestibule_sessions WHERE id = ?";
-const TOUCH_BEGIN: &str = "UPDATE vestibule_sessions AS session JOIN (";
-const TOUCH_END: &str = ") AS news ON session.id = news.id
-    SET session.last_seen = news.last_seen, session.expires_at = news.expires_at,
-        session.key_id = coalesce(news.key_id, session.key_id),
-        session.record = coalesce(news.record, session.record)
-    WHERE session.last_seen <= news.last_seen";
 const OF_USER: &str = "
     SELECT id, user_name, key_id, created, last_seen, expires_at, record
     FROM vestibule_sessions WHERE user_name = ?";
@@ -298,3 +295,195 @@ const BY_END: &str = "
 
 /// Sessions in one statement: far below the smallest packet that a server takes.
 const CHUNK: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::clock::Stopwatch;
+    use crate::session::store::conformance::{self, Lists, row};
+    use crate::session::store::servers::mariadb::MariaDb as Server;
+    use crate::session::store::{Resealed, StoreError};
+
+    fn store(server: &Server) -> MySqlStore {
+        MySqlStore::new(&Location::parse(&server.url()).unwrap())
+    }
+
+    async fn until_available(store: &MySqlStore) {
+        for _ in 0..500 {
+            if store.load(row(9, "nobody", 0).id).await.is_ok() {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the store did not come back");
+    }
+
+    async fn assert_unavailable_soon(store: &MySqlStore) {
+        let watch = Stopwatch::start();
+        let answers = tokio::join!(
+            store.load(row(1, "alice", 0).id),
+            store.remove(vec![row(1, "alice", 0).id]),
+            store.users(Timestamp::default()),
+        );
+        assert!(matches!(answers.0, Err(StoreError::Unavailable(_))), "{answers:?}");
+        assert!(matches!(answers.1, Err(StoreError::Unavailable(_))), "{answers:?}");
+        assert!(matches!(answers.2, Err(StoreError::Unavailable(_))), "{answers:?}");
+        assert!(watch.elapsed() < Duration::from_millis(2_500), "{:?}", watch.elapsed());
+    }
+
+    #[tokio::test]
+    async fn it_keeps_the_contract_of_a_store() {
+        let server = Server::start();
+        let open = || async {
+            let store = store(&server);
+            until_available(&store).await;
+            server.query("TRUNCATE vestibule_sessions");
+            store
+        };
+        conformance::check(Lists::Everything, open).await;
+        assert_eq!(store(&server).share(Arc::new(Deaf)), Sharing::Untold);
+    }
+
+    #[tokio::test]
+    async fn it_starts_without_its_server_and_outlives_its_falls() {
+        let mut server = Server::start();
+        server.stop();
+        let (store, kept) = (store(&server), row(1, "alice", 10));
+        assert_unavailable_soon(&store).await;
+        server.start_again();
+        store.insert(kept.clone()).await.unwrap();
+
+        server.stop();
+        assert_unavailable_soon(&store).await;
+        server.start_again();
+        assert_eq!(store.load(kept.id).await, Ok(Some(kept.clone())));
+
+        // Nothing is asked while it is down: the connection that waits is dead, and nobody knows.
+        server.stop();
+        server.start_again();
+        assert_eq!(store.load(kept.id).await, Ok(Some(kept.clone())));
+
+        server.freeze();
+        assert_unavailable_soon(&store).await;
+        assert_unavailable_soon(&store).await;
+        server.thaw();
+        until_available(&store).await;
+        assert_eq!(store.of_user(kept.user.clone()).await.unwrap().len(), 1);
+        store.close().await;
+        assert!(matches!(store.load(kept.id).await, Err(StoreError::Unavailable(_))));
+    }
+
+    #[tokio::test]
+    async fn two_gateways_may_make_the_tables_at_once() {
+        let server = Server::start();
+        let stores: Vec<_> = (0..4).map(|_| store(&server)).collect();
+        let rows: Vec<_> = (0..4).map(|number| row(number, "alice", 10)).collect();
+        let (one, two, three, four) = tokio::join!(
+            stores[0].insert(rows[0].clone()),
+            stores[1].insert(rows[1].clone()),
+            stores[2].insert(rows[2].clone()),
+            stores[3].insert(rows[3].clone()),
+        );
+        assert_eq!((one, two, three, four), (Ok(()), Ok(()), Ok(()), Ok(())));
+        assert_eq!(stores[0].of_user(rows[0].user.clone()).await.unwrap().len(), 4);
+        assert_eq!(server.query("SELECT part, version FROM vestibule_schema"), "sessions\t1");
+
+        server.query("UPDATE vestibule_schema SET version = 7");
+        assert!(stores[0].load(rows[0].id).await.is_ok(), "who was there first may go on");
+        let refused = store(&server).load(rows[0].id).await.unwrap_err().to_string();
+        assert!(refused.contains("version 7") && refused.contains("knows only 1"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn junk_in_a_row_is_corrupt_and_harms_no_other() {
+        let server = Server::start();
+        let store = store(&server);
+        let (junk, worse, good) = (row(1, "alice", 10), row(2, "mallory", 10), row(3, "bob", 10));
+        for row in [&junk, &worse, &good] {
+            store.insert(row.clone()).await.unwrap();
+        }
+        server.query("UPDATE vestibule_sessions SET user_name = 'a, b' WHERE user_name = 'alice'");
+        server.query("UPDATE vestibule_sessions SET user_name = x'ff00' WHERE user_name = 'mallory'");
+        assert!(matches!(store.load(junk.id).await, Err(StoreError::Corrupt(_))));
+        assert!(matches!(store.load(worse.id).await, Err(StoreError::Corrupt(_))));
+        assert_eq!(store.load(good.id).await.unwrap(), Some(good.clone()));
+        let users = store.users(Timestamp::default()).await.unwrap();
+        assert_eq!(users, std::slice::from_ref(&good.user));
+        let due = store.by_end(None, Timestamp::from_millis(i64::MAX), 9).await.unwrap();
+        let unreadable = |row: &Row| Entry { place: row.place(), row: None };
+        let good_due = Entry { place: good.place(), row: Some(good) };
+        assert_eq!(due, [unreadable(&junk), unreadable(&worse), good_due]);
+        assert_eq!(store.remove(vec![junk.id]).await.unwrap(), [junk.id]);
+    }
+
+    #[tokio::test]
+    async fn names_that_look_alike_are_different_users() {
+        let server = Server::start();
+        let store = store(&server);
+        let names = ["straße", "strasse", "alice", "Alice", "alice ", "alicé", "alice\t"];
+        store.insert(row(1, "alice", 10)).await.unwrap();
+        for (number, name) in names.iter().enumerate() {
+            server.query(&format!(
+                "INSERT INTO vestibule_sessions VALUES
+                 (unhex(repeat('a{number}', 32)), '{name}', x'00000000', 1, 1, 1, '')"
+            ));
+        }
+        let alice = row(1, "alice", 10);
+        assert_eq!(store.of_user(alice.user.clone()).await.unwrap().len(), 2);
+        assert_eq!(store.remove_user(alice.user).await.unwrap().len(), 2);
+        assert_eq!(server.query("SELECT count(*) FROM vestibule_sessions"), "6");
+    }
+
+    #[tokio::test]
+    async fn many_writers_of_the_same_rows_never_block_each_other() {
+        let server = Server::start();
+        let (one, two) = (store(&server), store(&server));
+        let rows: Vec<_> = (0..250).map(|number| row(number, "alice", 10)).collect();
+        for row in &rows {
+            one.insert(row.clone()).await.unwrap();
+        }
+        let touches = |seen: i64| {
+            let touch = |row: &Row| Touch {
+                id: row.id,
+                user: row.user.clone(),
+                key: row.key,
+                last_seen: Timestamp::from_millis(row.last_seen.as_millis() + seen),
+                expires_at: row.expires_at,
+                resealed: (row.id.as_bytes()[0] % 2 == 1)
+                    .then(|| Resealed { key: row.key, record: vec![row.id.as_bytes()[0]; 500] }),
+            };
+            rows.iter().map(touch).collect::<Vec<_>>()
+        };
+        let backwards = |seen| touches(seen).into_iter().rev().collect::<Vec<_>>();
+        for round in 0..10 {
+            let done = tokio::join!(
+                one.touch(touches(round)),
+                two.touch(backwards(round)),
+                one.touch(backwards(round)),
+                two.touch(touches(round)),
+            );
+            assert_eq!(done, (Ok(()), Ok(()), Ok(()), Ok(())));
+        }
+        let resealed = store(&server).load(rows[201].id).await.unwrap().unwrap();
+        assert_eq!(resealed.record, vec![201; 500]);
+        assert_eq!(store(&server).load(rows[200].id).await.unwrap().unwrap().record, vec![200; 50]);
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        let back = ids.iter().rev().copied().collect();
+        let alice = rows[0].user.clone();
+        let gone = tokio::join!(one.remove(ids), two.remove(back), one.remove_user(alice));
+        assert_eq!(gone.0.unwrap().len() + gone.1.unwrap().len() + gone.2.unwrap().len(), 250);
+    }
+
+    struct Deaf;
+
+    impl Listener for Deaf {
+        fn began(&self) {}
+        fn confirmed(&self) {}
+        fn changed(&self, _: SessionId) {}
+        fn lost(&self) {}
+    }
+}

@@ -75,7 +75,7 @@ impl SessionStore for PostgresStore {
     }
 
     fn touch(&self, touches: Vec<Touch>) -> Answer<'_, ()> {
-        let rounds = Arc::new(columns::rounds(touches));
+        let rounds = Arc::new(rounds(touches));
         self.ask(Repeat::Harmless, move |connection| {
             let rounds = Arc::clone(&rounds);
             Box::pin(async move { touch(connection, &rounds).await })
@@ -186,6 +186,24 @@ async fn insert(connection: &mut PgConnection, row: &Row) -> sqlx::Result<()> {
         .bind(row.expires_at.as_millis())
         .bind(row.record.as_slice());
     insert.execute(connection).await.map(drop)
+}
+
+/// Parts the touches so that none has two of one session, and those of each session stay in their
+/// order.
+fn rounds(mut touches: Vec<Touch>) -> Vec<Vec<Touch>> {
+    touches.sort_by_key(|touch| touch.id);
+    let mut rounds: Vec<Vec<Touch>> = Vec::new();
+    let mut depth = 0;
+    let mut previous = None;
+    for touch in touches {
+        depth = if previous == Some(touch.id) { depth + 1 } else { 0 };
+        previous = Some(touch.id);
+        match rounds.get_mut(depth) {
+            Some(round) => round.push(touch),
+            None => rounds.push(vec![touch]),
+        }
+    }
+    rounds
 }
 
 async fn touch(connection: &mut PgConnection, rounds: &[Vec<Touch>]) -> sqlx::Result<()> {
@@ -303,3 +321,318 @@ const KEY_USE: &str = "
 const BY_END: &str = "
     SELECT id, user_name, key_id, created, last_seen, expires_at, record FROM vestibule_sessions
     WHERE (expires_at, id) > ($1, $2) AND expires_at <= $3 ORDER BY expires_at, id LIMIT $4";
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::mpsc;
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+    use crate::clock::Stopwatch;
+    use crate::session::store::StoreError;
+    use crate::session::store::conformance::{self, Lists, row};
+    use crate::session::store::servers::postgres::Postgres as Server;
+
+    fn store(server: &Server) -> PostgresStore {
+        PostgresStore::new(Location::parse(&server.url()).unwrap())
+    }
+
+    #[derive(Debug, PartialEq, Eq)]
+    enum News {
+        Began,
+        Confirmed,
+        Changed(SessionId),
+        Lost,
+    }
+
+    struct Ear(mpsc::UnboundedSender<News>);
+
+    impl Listener for Ear {
+        fn began(&self) {
+            self.0.send(News::Began).unwrap();
+        }
+
+        fn confirmed(&self) {
+            self.0.send(News::Confirmed).unwrap();
+        }
+
+        fn changed(&self, id: SessionId) {
+            self.0.send(News::Changed(id)).unwrap();
+        }
+
+        fn lost(&self) {
+            self.0.send(News::Lost).unwrap();
+        }
+    }
+
+    struct Told(mpsc::UnboundedReceiver<News>);
+
+    impl Told {
+        fn by(store: &PostgresStore) -> Self {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            assert_eq!(store.share(Arc::new(Ear(sender))), Sharing::Told);
+            Self(receiver)
+        }
+
+        /// The next thing heard that is no confirmation.
+        async fn next(&mut self) -> News {
+            loop {
+                match self.any().await {
+                    News::Confirmed => {}
+                    news => return news,
+                }
+            }
+        }
+
+        async fn any(&mut self) -> News {
+            timeout(Duration::from_secs(10), self.0.recv()).await.expect("news").expect("a listener")
+        }
+    }
+
+    async fn until_available(store: &PostgresStore) {
+        for _ in 0..500 {
+            if store.load(row(9, "nobody", 0).id).await.is_ok() {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the store did not come back");
+    }
+
+    async fn assert_unavailable_soon(store: &PostgresStore) {
+        let watch = Stopwatch::start();
+        let answers = tokio::join!(
+            store.load(row(1, "alice", 0).id),
+            store.remove(vec![row(1, "alice", 0).id]),
+            store.users(Timestamp::default()),
+        );
+        assert!(matches!(answers.0, Err(StoreError::Unavailable(_))), "{answers:?}");
+        assert!(matches!(answers.1, Err(StoreError::Unavailable(_))), "{answers:?}");
+        assert!(matches!(answers.2, Err(StoreError::Unavailable(_))), "{answers:?}");
+        assert!(watch.elapsed() < Duration::from_millis(2_500), "{:?}", watch.elapsed());
+    }
+
+    #[test]
+    fn touches_of_one_session_keep_their_order_and_never_share_a_round() {
+        let touch = |number: u8, seen: i64| {
+            let row = row(number, "alice", seen);
+            let (id, user, key, last_seen) = (row.id, row.user, row.key, row.last_seen);
+            Touch { id, user, key, last_seen, expires_at: row.expires_at, resealed: None }
+        };
+        let rounds = rounds(vec![touch(2, 5), touch(1, 9), touch(2, 3), touch(3, 1), touch(2, 7)]);
+        let first = vec![touch(1, 9), touch(2, 5), touch(3, 1)];
+        assert_eq!(rounds, [first, vec![touch(2, 3)], vec![touch(2, 7)]]);
+    }
+
+    #[tokio::test]
+    async fn it_keeps_the_contract_of_a_store() {
+        let server = Server::start();
+        let open = || async {
+            let store = store(&server);
+            until_available(&store).await;
+            server.query("TRUNCATE vestibule_sessions");
+            store
+        };
+        conformance::check(Lists::Everything, open).await;
+    }
+
+    #[tokio::test]
+    async fn it_starts_without_its_server_and_outlives_its_falls() {
+        let mut server = Server::start();
+        server.stop();
+        let (store, kept) = (store(&server), row(1, "alice", 10));
+        assert_unavailable_soon(&store).await;
+        server.start_again();
+        store.insert(kept.clone()).await.unwrap();
+
+        server.stop();
+        assert_unavailable_soon(&store).await;
+        server.start_again();
+        assert_eq!(store.load(kept.id).await, Ok(Some(kept.clone())));
+
+        // Nothing is asked while it is down: the connection that waits is dead, and nobody knows.
+        server.stop();
+        server.start_again();
+        assert_eq!(store.load(kept.id).await, Ok(Some(kept.clone())));
+
+        server.freeze();
+        assert_unavailable_soon(&store).await;
+        assert_unavailable_soon(&store).await;
+        server.thaw();
+        until_available(&store).await;
+        assert_eq!(store.of_user(kept.user.clone()).await.unwrap().len(), 1);
+        store.close().await;
+        assert!(matches!(store.load(kept.id).await, Err(StoreError::Unavailable(_))));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_idled_to_death_costs_no_write() {
+        let server = Server::start();
+        let store = store(&server);
+        store.insert(row(1, "alice", 10)).await.unwrap();
+        server.query(END_OTHERS);
+        // Only a connection that has not answered for a second is asked whether it lives.
+        sleep(Duration::from_millis(1_100)).await;
+        assert_eq!(store.remove(vec![row(1, "alice", 10).id]).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn two_gateways_may_make_the_tables_at_once() {
+        let server = Server::start();
+        let stores: Vec<_> = (0..4).map(|_| store(&server)).collect();
+        let rows: Vec<_> = (0..4).map(|number| row(number, "alice", 10)).collect();
+        let (one, two, three, four) = tokio::join!(
+            stores[0].insert(rows[0].clone()),
+            stores[1].insert(rows[1].clone()),
+            stores[2].insert(rows[2].clone()),
+            stores[3].insert(rows[3].clone()),
+        );
+        assert_eq!((one, two, three, four), (Ok(()), Ok(()), Ok(()), Ok(())));
+        assert_eq!(stores[0].of_user(rows[0].user.clone()).await.unwrap().len(), 4);
+        assert_eq!(server.query("SELECT part, version FROM vestibule_schema"), "sessions|1");
+        let by_socket = PostgresStore::new(Location::parse(&server.socket_url()).unwrap());
+        assert_eq!(by_socket.load(rows[0].id).await, Ok(Some(rows[0].clone())));
+
+        server.query("UPDATE vestibule_schema SET version = 7");
+        assert!(stores[0].load(rows[0].id).await.is_ok(), "who was there first may go on");
+        let refused = store(&server).load(rows[0].id).await.unwrap_err().to_string();
+        assert!(refused.contains("version 7") && refused.contains("knows only 1"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn junk_in_a_row_is_corrupt_and_harms_no_other() {
+        let server = Server::start();
+        let store = store(&server);
+        let (junk, good) = (row(1, "alice", 10), row(2, "bob", 10));
+        store.insert(junk.clone()).await.unwrap();
+        store.insert(good.clone()).await.unwrap();
+        server.query("UPDATE vestibule_sessions SET user_name = 'a, b' WHERE user_name = 'alice'");
+        assert!(matches!(store.load(junk.id).await, Err(StoreError::Corrupt(_))));
+        assert_eq!(store.load(good.id).await.unwrap(), Some(good.clone()));
+        let users = store.users(Timestamp::default()).await.unwrap();
+        assert_eq!(users, std::slice::from_ref(&good.user));
+        let due = store.by_end(None, Timestamp::from_millis(i64::MAX), 9).await.unwrap();
+        let junk_due = Entry { place: junk.place(), row: None };
+        let good_due = Entry { place: good.place(), row: Some(good) };
+        assert_eq!(due, [junk_due, good_due]);
+        assert_eq!(store.remove(vec![junk.id]).await.unwrap(), [junk.id]);
+    }
+
+    #[tokio::test]
+    async fn names_that_look_alike_are_different_users() {
+        let server = Server::start();
+        let store = store(&server);
+        let names = ["straße", "strasse", "alice", "Alice", "alice ", "alicé", "alice\t"];
+        store.insert(row(1, "alice", 10)).await.unwrap();
+        for (number, name) in names.iter().enumerate() {
+            server.query(&format!(
+                "INSERT INTO vestibule_sessions VALUES
+                 (decode(repeat('a{number}', 32), 'hex'), '{name}', '\\x00000000', 1, 1, 1, '')"
+            ));
+        }
+        let alice = row(1, "alice", 10);
+        assert_eq!(store.of_user(alice.user.clone()).await.unwrap().len(), 2);
+        assert_eq!(store.remove_user(alice.user).await.unwrap().len(), 2);
+        assert_eq!(server.query("SELECT count(*) FROM vestibule_sessions"), "6");
+    }
+
+    #[tokio::test]
+    async fn many_writers_of_the_same_rows_never_block_each_other() {
+        let server = Server::start();
+        let (one, two) = (store(&server), store(&server));
+        let rows: Vec<_> = (0..100).map(|number| row(number, "alice", 10)).collect();
+        for row in &rows {
+            one.insert(row.clone()).await.unwrap();
+        }
+        let touches = |seen: i64| {
+            let touch = |row: &Row| Touch {
+                id: row.id,
+                user: row.user.clone(),
+                key: row.key,
+                last_seen: Timestamp::from_millis(row.last_seen.as_millis() + seen),
+                expires_at: row.expires_at,
+                resealed: Some(Resealed { key: row.key, record: vec![1; 500] }),
+            };
+            rows.iter().map(touch).collect::<Vec<_>>()
+        };
+        let backwards = |seen| touches(seen).into_iter().rev().collect::<Vec<_>>();
+        for round in 0..20 {
+            let done = tokio::join!(
+                one.touch(touches(round)),
+                two.touch(backwards(round)),
+                one.touch(backwards(round)),
+                two.touch(touches(round)),
+            );
+            assert_eq!(done, (Ok(()), Ok(()), Ok(()), Ok(())));
+        }
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        let back = ids.iter().rev().copied().collect();
+        let alice = rows[0].user.clone();
+        let gone = tokio::join!(one.remove(ids), two.remove(back), one.remove_user(alice));
+        assert_eq!(gone.0.unwrap().len() + gone.1.unwrap().len() + gone.2.unwrap().len(), 100);
+    }
+
+    #[tokio::test]
+    async fn another_gateway_hears_at_once_what_ended_or_changed() {
+        let server = Server::start();
+        let (one, two) = (store(&server), store(&server));
+        let (first, second, third) = (row(1, "alice", 10), row(2, "alice", 10), row(3, "bob", 10));
+        let mut told = Told::by(&one);
+        assert_eq!(told.any().await, News::Began);
+        assert_eq!(told.any().await, News::Confirmed);
+        for row in [&first, &second, &third] {
+            one.insert(row.clone()).await.unwrap();
+        }
+        let touch = |resealed| Touch {
+            id: third.id,
+            user: third.user.clone(),
+            key: third.key,
+            last_seen: third.last_seen,
+            expires_at: third.expires_at,
+            resealed,
+        };
+        two.touch(vec![touch(None)]).await.unwrap();
+        let watch = Stopwatch::start();
+        two.remove(vec![first.id, row(4, "x", 0).id]).await.unwrap();
+        assert_eq!(told.next().await, News::Changed(first.id));
+        assert!(watch.elapsed() < Duration::from_millis(100), "{:?}", watch.elapsed());
+        two.remove_user(second.user.clone()).await.unwrap();
+        assert_eq!(told.next().await, News::Changed(second.id));
+        two.touch(vec![touch(Some(Resealed { key: third.key, record: vec![9; 9] }))]).await.unwrap();
+        assert_eq!(told.next().await, News::Changed(third.id));
+    }
+
+    #[tokio::test]
+    async fn who_listens_knows_when_notices_may_be_missed() {
+        let mut server = Server::start();
+        let store = store(&server);
+        let mut told = Told::by(&store);
+        assert_eq!(told.next().await, News::Began);
+        server.query(END_OTHERS);
+        assert_eq!(told.next().await, News::Lost);
+        assert_eq!(told.next().await, News::Began);
+
+        server.freeze();
+        assert_eq!(told.next().await, News::Lost);
+        server.thaw();
+        assert_eq!(told.next().await, News::Began);
+
+        server.stop();
+        assert_eq!(told.next().await, News::Lost);
+        server.start_again();
+        assert_eq!(told.next().await, News::Began);
+        assert_eq!(told.any().await, News::Confirmed);
+
+        server.query("NOTIFY vestibule_sessions, 'no id'");
+        store.insert(row(1, "alice", 10)).await.unwrap();
+        store.remove(vec![row(1, "alice", 10).id]).await.unwrap();
+        assert_eq!(told.next().await, News::Changed(row(1, "alice", 10).id));
+        store.close().await;
+        while told.0.recv().await.is_some() {}
+    }
+
+    const END_OTHERS: &str =
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'vestibule'";
+}

@@ -129,12 +129,19 @@ impl<D: Dialect> Database<D> {
             Err(error) => {
                 // Not given back: its transaction ends with it.
                 let failed = Failed { fault: Fault::of(&error), origin: lease.origin, error };
-                if matches!(failed.fault, Fault::Connection | Fault::Refused) {
-                    // A server that fell over or was demoted took all of its connections with it.
-                    self.connections.forget();
-                }
+                self.learn(failed.fault);
                 Err(failed)
             }
+        }
+    }
+
+    fn learn(&self, fault: Fault) {
+        match fault {
+            // A server that fell over or was demoted took all of its connections with it.
+            Fault::Connection | Fault::Refused => self.connections.forget(),
+            // Somebody restored the database of an earlier day.
+            Fault::Missing => self.gate.close(),
+            Fault::Conflict | Fault::Taken | Fault::Value => {}
         }
     }
 

@@ -51,6 +51,14 @@ impl<D: Dialect> Gate<D> {
         known.unwrap_or_else(|| Err(self.unavailable("its tables are not ready")))
     }
 
+    /// Looks at the tables again before the next one is let in: one was not there.
+    pub(super) fn close(&self) {
+        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*stage, Stage::Open) {
+            *stage = Stage::Closed;
+        }
+    }
+
     /// The outcome to wait for; none if the gate is open.
     fn attempt(self: &Arc<Self>) -> Option<watch::Receiver<Option<Outcome>>> {
         let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
