@@ -35,7 +35,7 @@ impl MariaDb {
 
     /// Where it is, as a URL; the password is as secret as this file.
     pub fn url(&self) -> String {
-        format!("mysql://vestibule:{PASSWORD}@127.0.0.1:{}/vestibule?ssl-mode=disabled", self.port)
+        format!("mysql://vestibule:{PASSWORD}@127.0.0.1:{}/vestibule", self.port)
     }
 
     /// Runs a statement and answers what it prints.

@@ -2,10 +2,12 @@
 //!
 //! Everybody who asks is let in, and nothing is waited for to reach the disk.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Server, as_nobody, free_port};
+use tempfile::TempDir;
+
+use super::{NOBODY, Server, as_nobody, free_port, is_root};
 
 /// A server with an empty database `vestibule` of the user `vestibule`.
 #[derive(Debug)]
@@ -17,33 +19,32 @@ pub struct Postgres {
 impl Postgres {
     /// Starts one.
     pub fn start() -> Self {
+        Self::start_in(Server::folder())
+    }
+
+    /// Starts one that speaks TLS, with this certificate and key.
+    pub fn start_with_tls(certificate: &str, key: &str) -> Self {
         let folder = Server::folder();
-        let data = folder.path().join("data");
-        let made = as_nobody(program("initdb"))
-            .args([
-                "--username=vestibule",
-                "--auth=trust",
-                "--no-sync",
-                "--encoding=UTF8",
-                "--locale=C",
-                "-D",
-            ])
-            .arg(&data)
-            .current_dir(folder.path())
-            .output()
-            .expect("initdb");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let port = free_port();
-        let server = Server::start(&mut command(port), folder);
-        let mut postgres = Self { server, port };
-        postgres.wait();
-        postgres.run("postgres", "CREATE DATABASE vestibule");
-        postgres
+        std::fs::write(folder.path().join("server.crt"), certificate).expect("a file");
+        let path = folder.path().join("server.key");
+        std::fs::write(&path, key).expect("a file");
+        // It refuses a key that others could read.
+        let only_me = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&path, only_me).expect("a mode");
+        if is_root() {
+            std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).expect("an owner");
+        }
+        Self::start_in(folder)
     }
 
     /// Where it is, as a URL with nothing secret in it.
     pub fn url(&self) -> String {
-        format!("postgres://vestibule@127.0.0.1:{}/vestibule?sslmode=disable", self.port)
+        format!("postgres://vestibule@127.0.0.1:{}/vestibule", self.port)
+    }
+
+    /// The same with another name for the host, and parameters.
+    pub fn url_with(&self, host: &str, parameters: &str) -> String {
+        format!("postgres://vestibule@{host}:{}/vestibule?{parameters}", self.port)
     }
 
     /// The same by its Unix socket.
@@ -70,7 +71,8 @@ impl Postgres {
 
     /// Starts it again where it was.
     pub fn start_again(&mut self) {
-        self.server.start_again(&mut command(self.port));
+        let mut command = command(self.port, self.server.path());
+        self.server.start_again(&mut command);
         self.wait();
     }
 
@@ -82,6 +84,30 @@ impl Postgres {
     /// Lets them go on.
     pub fn thaw(&self) {
         self.signal("CONT");
+    }
+
+    fn start_in(folder: TempDir) -> Self {
+        let data = folder.path().join("data");
+        let made = as_nobody(program("initdb"))
+            .args([
+                "--username=vestibule",
+                "--auth=trust",
+                "--no-sync",
+                "--encoding=UTF8",
+                "--locale=C",
+                "-D",
+            ])
+            .arg(&data)
+            .current_dir(folder.path())
+            .output()
+            .expect("initdb");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let port = free_port();
+        let server = Server::start(&mut command(port, folder.path()), folder);
+        let mut postgres = Self { server, port };
+        postgres.wait();
+        postgres.run("postgres", "CREATE DATABASE vestibule");
+        postgres
     }
 
     fn run(&self, database: &str, statement: &str) -> String {
@@ -123,7 +149,7 @@ impl Drop for Postgres {
     }
 }
 
-fn command(port: u16) -> Command {
+fn command(port: u16, folder: &Path) -> Command {
     let mut command = as_nobody(program("postgres"));
     command.args(["-D", "data", "-p"]).arg(port.to_string());
     for setting in [
@@ -136,6 +162,16 @@ fn command(port: u16) -> Command {
         "autovacuum=off",
     ] {
         command.args(["-c", setting]);
+    }
+    if folder.join("server.key").exists() {
+        command.args([
+            "-c",
+            "ssl=on",
+            "-c",
+            "ssl_cert_file=../server.crt",
+            "-c",
+            "ssl_key_file=../server.key",
+        ]);
     }
     command
 }

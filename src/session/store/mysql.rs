@@ -204,9 +204,9 @@ async fn remove(connection: &mut MySqlConnection, ids: &[SessionId]) -> sqlx::Re
     let mut gone: Vec<Vec<u8>> = Vec::new();
     for ids in ids.chunks(CHUNK) {
         // Locked, so that nobody else is told that he removed them.
-        let mut hold = among(HOLD, ids.iter().map(|id| id.as_bytes().to_vec()));
-        hold.push(" ORDER BY id FOR UPDATE");
-        let held = hold.build_query_scalar().persistent(false).fetch_all(&mut *transaction);
+        let mut query = among(HOLD, ids.iter().map(|id| id.as_bytes().to_vec()));
+        query.push(" ORDER BY id FOR UPDATE");
+        let held = query.build_query_scalar().persistent(false).fetch_all(&mut *transaction);
         gone.append(&mut held.await?);
     }
     remove_held(&mut transaction, &gone).await?;
@@ -396,6 +396,22 @@ mod tests {
         assert!(stores[0].load(rows[0].id).await.is_ok(), "who was there first may go on");
         let refused = store(&server).load(rows[0].id).await.unwrap_err().to_string();
         assert!(refused.contains("version 7") && refused.contains("knows only 1"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_refuses_is_unavailable_and_says_why() {
+        let server = Server::start();
+        let wrong = server.url().replace("vestibule:", "vestibule:hunter2");
+        let stranger = MySqlStore::new(&Location::parse(&wrong).unwrap());
+        let refused = stranger.load(row(1, "alice", 10).id).await.unwrap_err().to_string();
+        assert!(refused.contains("Access denied") && !refused.contains("hunter2"), "{refused}");
+
+        let (store, kept) = (store(&server), row(1, "alice", 10));
+        store.insert(kept.clone()).await.unwrap();
+        server.query("DROP TABLE vestibule_sessions; DROP TABLE vestibule_schema");
+        let missing = store.load(kept.id).await.unwrap_err().to_string();
+        assert!(missing.contains("vestibule_sessions"), "{missing}");
+        assert_eq!(store.insert(kept).await, Ok(()), "they are made again");
     }
 
     #[tokio::test]

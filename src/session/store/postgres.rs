@@ -502,6 +502,49 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_server_that_refuses_is_unavailable_and_says_why() {
+        let server = Server::start();
+        let (store, kept) = (store(&server), row(1, "alice", 10));
+        store.insert(kept.clone()).await.unwrap();
+        server.query("ALTER ROLE vestibule SET default_transaction_read_only = on");
+        server.query(END_OTHERS);
+        assert_eq!(store.load(kept.id).await, Ok(Some(kept.clone())));
+        let refused = store.remove(vec![kept.id]).await.unwrap_err().to_string();
+        assert!(refused.contains("read-only"), "{refused}");
+        server.query("BEGIN READ WRITE; ALTER ROLE vestibule RESET ALL; COMMIT");
+        assert_eq!(store.remove(vec![kept.id]).await, Ok(vec![kept.id]), "it may write again");
+
+        server.query("DROP TABLE vestibule_sessions, vestibule_schema");
+        let missing = store.load(kept.id).await.unwrap_err().to_string();
+        assert!(missing.contains("vestibule_sessions"), "{missing}");
+        assert_eq!(store.insert(kept).await, Ok(()), "they are made again");
+    }
+
+    #[tokio::test]
+    async fn no_session_goes_to_a_server_that_cannot_prove_its_name() {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let server = Server::start_with_tls(&made.cert.pem(), &made.signing_key.serialize_pem());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, made.cert.pem()).unwrap();
+        let known = format!("sslrootcert={}", file.display());
+        let weaker = format!("sslmode=require&{known}");
+        for (host, parameters, is_trusted) in [
+            ("localhost", known.as_str(), true),
+            ("127.0.0.1", &known, false),
+            ("127.0.0.1", &weaker, true),
+            ("localhost", "sslmode=verify-full", false),
+            ("localhost", "sslmode=verify-ca", false),
+            ("localhost", "sslmode=require", true),
+            ("localhost", "sslmode=prefer", true),
+        ] {
+            let location = Location::parse(&server.url_with(host, parameters)).unwrap();
+            let answer = PostgresStore::new(location).load(row(1, "alice", 10).id).await;
+            assert_eq!(answer.is_ok(), is_trusted, "{host} {parameters}: {answer:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn junk_in_a_row_is_corrupt_and_harms_no_other() {
         let server = Server::start();
         let store = store(&server);
