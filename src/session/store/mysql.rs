@@ -492,6 +492,7 @@ mod tests {
         let alice = rows[0].user.clone();
         let gone = tokio::join!(one.remove(ids), two.remove(back), one.remove_user(alice));
         assert_eq!(gone.0.unwrap().len() + gone.1.unwrap().len() + gone.2.unwrap().len(), 250);
+        assert_eq!(server.query("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'"), "Innodb_deadlocks\t0");
     }
 
     struct Deaf;
