@@ -24,10 +24,13 @@ use crate::identity::UserId;
 use super::keyring::KeyId;
 use super::token::SessionId;
 
+mod columns;
 #[cfg(test)]
 pub(super) mod conformance;
 pub(super) mod guarded;
 pub(super) mod memory;
+pub(super) mod mysql;
+pub(super) mod postgres;
 pub(super) mod sealed;
 #[cfg(test)]
 #[path = "../../../tests/servers/mod.rs"]
