@@ -27,6 +27,7 @@ use super::token::SessionId;
 #[cfg(test)]
 pub(super) mod conformance;
 pub(super) mod memory;
+pub(super) mod redis;
 #[cfg(test)]
 #[path = "../../../tests/servers/mod.rs"]
 pub(super) mod servers;
