@@ -46,7 +46,7 @@ pub(super) fn times(id: SessionId, last_seen: Timestamp, expires_at: Timestamp) 
 
 /// The row of `id`, which must be what both values were written for.
 pub(super) fn row(id: SessionId, session: &[u8], times: &[u8]) -> Result<Row, StoreError> {
-    let (head, record) = self::head(session).ok_or_else(|| corrupt(id, "its value is no session"))?;
+    let (head, record) = head(session).ok_or_else(|| corrupt(id, "its value is no session"))?;
     if head.id != id {
         return Err(corrupt(id, "its value is another session"));
     }
