@@ -1,4 +1,5 @@
 //! Connections to database engines; knows nothing of sessions or users.
 
+pub mod redis;
 pub mod sql;
 pub mod sqlite;

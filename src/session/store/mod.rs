@@ -31,6 +31,7 @@ pub(super) mod guarded;
 pub(super) mod memory;
 pub(super) mod mysql;
 pub(super) mod postgres;
+pub(super) mod redis;
 pub(super) mod sealed;
 #[cfg(test)]
 #[path = "../../../tests/servers/mod.rs"]
