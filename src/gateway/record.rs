@@ -12,6 +12,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode, Version};
 
 use super::request_id::RequestId;
+use super::streams::Grant;
 use crate::clock::{Stopwatch, Timestamp};
 use crate::proxy::Upstream;
 use crate::session::record::Session;
@@ -44,11 +45,13 @@ pub struct Record {
     pub authority: Option<HeaderValue>,
     /// The session, once it is known.
     pub session: Option<Arc<Session>>,
+    /// What it was allowed as, if it was.
+    pub grant: Option<Grant>,
     /// The upstream that was asked.
     pub upstream: Option<Arc<Upstream>>,
     /// What was done.
     pub outcome: Outcome,
-    /// Why it was refused or failed.
+    /// Why it was refused, failed or ended before its time.
     pub reason: Option<&'static str>,
     status: StatusCode,
     bytes: u64,
@@ -75,6 +78,7 @@ impl Record {
             client: peer,
             authority: None,
             session: None,
+            grant: None,
             upstream: None,
             outcome: Outcome::Failed,
             reason: None,
@@ -87,6 +91,12 @@ impl Record {
     #[must_use]
     pub const fn time(&self) -> Timestamp {
         self.time
+    }
+
+    /// The request method.
+    #[must_use]
+    pub const fn method(&self) -> &Method {
+        &self.method
     }
 
     /// The target as the client sent it.
@@ -109,6 +119,12 @@ impl Record {
     /// Notes a piece of the response body.
     pub fn sent(&mut self, bytes: usize) {
         self.bytes += u64::try_from(bytes).unwrap_or(0);
+    }
+
+    /// Bytes of the response body so far.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     fn line(&self, access: &AccessWriter, duration: Duration) {
