@@ -153,12 +153,12 @@ impl Streams {
     /// Asks whether the session of these streams lives; beside the watcher if that takes time.
     fn ask(self: &Rc<Self>, id: SessionId, streams: Vec<Rc<Stream>>) {
         let Some(session) = streams.first().and_then(|stream| stream.session.clone()) else { return };
-        if let Some(unanswered) = self.unanswered.borrow().get(&id) {
-            if unanswered.since.elapsed() >= SILENCE {
+        let patience = self.unanswered.borrow().get(&id).map_or(Patience::Ask, Unanswered::patience);
+        match patience {
+            Patience::Ask => {}
+            Patience::Wait => return,
+            Patience::Over => {
                 return streams.iter().for_each(|stream| self.end(stream, StreamEnd::StoreSilent));
-            }
-            if unanswered.is_asked {
-                return;
             }
         }
         let engine = self.engine.clone();
@@ -196,8 +196,8 @@ impl Streams {
 
     /// Only after the session was found alive: late bytes revive nothing.
     fn pass_on_activity(&self, stream: &Stream) {
-        let sent = stream.sent.get();
-        if stream.noted.replace(sent) != sent
+        let said = stream.said.get();
+        if stream.noted.replace(said) != said
             && let Some(session) = &stream.session
         {
             self.engine.note_activity(session);
@@ -278,9 +278,9 @@ pub struct Stream {
     upstream: Option<Arc<Upstream>>,
     /// The last snapshot that allowed it.
     allowed_by: Cell<u64>,
-    /// Bytes of the client, which are activity of its session.
-    pub sent: Cell<u64>,
-    /// What of `sent` was passed on as activity.
+    /// Bytes of the client's messages, which are activity of its session.
+    pub said: Cell<u64>,
+    /// What of `said` was passed on as activity.
     noted: Cell<u64>,
     end: Cell<Option<StreamEnd>>,
     waker: RefCell<Option<Waker>>,
@@ -312,7 +312,7 @@ impl Stream {
             upstream: record.upstream.clone(),
             allowed_by: Cell::new(record.grant.as_ref().map_or(u64::MAX, |grant| grant.generation)),
             grant: record.grant.clone(),
-            sent: Cell::default(),
+            said: Cell::default(),
             noted: Cell::default(),
             end: Cell::default(),
             waker: RefCell::default(),
@@ -353,9 +353,36 @@ struct Unanswered {
     is_asked: bool,
 }
 
+impl Unanswered {
+    fn patience(&self) -> Patience {
+        Patience::after(self.since.elapsed(), self.is_asked)
+    }
+}
+
 impl Default for Unanswered {
     fn default() -> Self {
         Self { since: Stopwatch::start(), is_asked: false }
+    }
+}
+
+/// What to do about a session that the store has been silent about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// Ask the store (again).
+    Ask,
+    /// It is being asked.
+    Wait,
+    /// Its streams have gone on unasked for long enough.
+    Over,
+}
+
+impl Patience {
+    fn after(silence: Duration, is_asked: bool) -> Self {
+        match (silence >= SILENCE, is_asked) {
+            (true, _) => Self::Over,
+            (false, true) => Self::Wait,
+            (false, false) => Self::Ask,
+        }
     }
 }
 
@@ -405,3 +432,23 @@ const REST: Duration = Duration::from_millis(25);
 /// store to restart or fail over, short enough that a session that was ended elsewhere meanwhile is
 /// not served for long.
 const SILENCE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_store_is_asked_one_question_at_a_time_and_not_for_ever() {
+        let short = SILENCE - Duration::from_millis(1);
+        for (silence, is_asked, expected) in [
+            (Duration::ZERO, false, Patience::Ask),
+            (Duration::ZERO, true, Patience::Wait),
+            (short, false, Patience::Ask),
+            (short, true, Patience::Wait),
+            (SILENCE, false, Patience::Over),
+            (SILENCE, true, Patience::Over),
+        ] {
+            assert_eq!(Patience::after(silence, is_asked), expected, "{silence:?}, {is_asked}");
+        }
+    }
+}

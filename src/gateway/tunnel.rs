@@ -25,7 +25,7 @@ impl Tunnel {
         let stream = ticket.enter(&record);
         let client = Side { io: client, read_ahead };
         let stop = poll_fn(|cx| stream.poll_end(cx).map(drop));
-        let passed = proxy::tunnel(client, backend, &stream.sent, stop).await;
+        let passed = proxy::tunnel(client, backend, &stream.said, stop).await;
         record.reason = stream.end().map(StreamEnd::as_str);
         record.sent(usize::try_from(passed.received).unwrap_or(usize::MAX));
         if let Err(error) = passed.ended {

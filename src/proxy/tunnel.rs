@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectiona
 use tokio::time::timeout;
 
 use super::stall::StallTimer;
-use super::websocket::{CloseCode, Frames, Place, close_frame};
+use super::websocket::{CloseCode, Frames, Place, Sender, close_frame};
 
 /// One side of a tunnel, with what was read from it too early.
 #[derive(Debug)]
@@ -31,20 +31,20 @@ pub struct Side<IO> {
 /// Copies both ways until both sides have ended, or one has and the other does not follow, or until
 /// `stop` is ready.
 ///
-/// The end of one side is passed on to the other. `sent` grows with the bytes that come from the client.
-/// The backend's connection is closed when this returns, the client's is its owner's to close.
+/// The end of one side is passed on to the other. `said` grows with the bytes of the client's messages;
+/// the pongs that a browser sends by itself are not among them. The backend's connection is closed when this returns, the client's is its owner's to close.
 pub async fn tunnel<C, B>(
     client: Side<&mut C>,
     backend: Side<B>,
-    sent: &Cell<u64>,
+    said: &Cell<u64>,
     stop: impl Future<Output = ()>,
 ) -> Tunnelled
 where
     C: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    let (valve, received) = (Valve::default(), Cell::new(0));
-    let mut client = End::new(client, Role::Client, &valve, sent);
+    let (valve, received) = (Valve::new(), Cell::new(0));
+    let mut client = End::new(client, Role::Client, &valve, said);
     let ended = {
         let mut backend = End::new(backend, Role::Backend, &valve, &received);
         let copy = copy_bidirectional_with_sizes(&mut client, &mut backend, BUFFER, BUFFER);
@@ -53,7 +53,7 @@ where
     let ended = match ended {
         Ended::Copied(result) => result,
         Ended::Stopped => {
-            take_leave(client.io, valve.frames.get().place()).await;
+            take_leave(client.io, valve.given.get().place()).await;
             Ok(())
         }
     };
@@ -87,7 +87,7 @@ async fn copy_until(
         }
         let copied = copy.as_mut().poll(cx);
         if valve.is_shut.get() {
-            let is_inside = valve.frames.get().place() == Place::Inside;
+            let is_inside = valve.given.get().place() == Place::Inside;
             if is_inside && copied.is_pending() {
                 ready!(last_frame.poll(cx, LAST_FRAME));
             }
@@ -118,26 +118,38 @@ async fn take_leave<C: AsyncWrite + Unpin>(client: &mut C, place: Place) {
 }
 
 /// What both ends of a tunnel know.
-#[derive(Default)]
 struct Valve {
     /// The tunnel was stopped.
     is_shut: Cell<bool>,
     one_has_ended: Cell<bool>,
-    /// What the client has got of the backend's frames.
-    frames: Cell<Frames>,
+    /// What the client has been given of the backend's frames.
+    given: Cell<Frames>,
+    /// What the client has sent of its own.
+    taken: Cell<Frames>,
 }
 
 impl Valve {
-    /// How many of these bytes the client may still get.
-    fn admitted(&self, data: &[u8]) -> usize {
-        if self.is_shut.get() { self.frames.get().rest_of_frame(data) } else { data.len() }
+    const fn new() -> Self {
+        Self {
+            is_shut: Cell::new(false),
+            one_has_ended: Cell::new(false),
+            given: Cell::new(Frames::of(Sender::Server)),
+            taken: Cell::new(Frames::of(Sender::Client)),
+        }
     }
 
-    fn passed(&self, data: &[u8]) {
-        let mut frames = self.frames.get();
-        frames.advance(data);
-        self.frames.set(frames);
+    /// How many of these bytes the client may still get.
+    fn admitted(&self, data: &[u8]) -> usize {
+        if self.is_shut.get() { self.given.get().rest_of_frame(data) } else { data.len() }
     }
+}
+
+/// Follows the next bytes; answers how many are of messages.
+fn advance(frames: &Cell<Frames>, bytes: &[u8]) -> usize {
+    let mut following = frames.get();
+    let said = following.advance(bytes);
+    frames.set(following);
+    said
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,12 +164,24 @@ struct End<'a, IO> {
     ahead: Bytes,
     role: Role,
     valve: &'a Valve,
-    read: &'a Cell<u64>,
+    count: &'a Cell<u64>,
 }
 
 impl<'a, IO> End<'a, IO> {
-    fn new(side: Side<IO>, role: Role, valve: &'a Valve, read: &'a Cell<u64>) -> Self {
-        Self { io: side.io, ahead: side.read_ahead, role, valve, read }
+    fn new(side: Side<IO>, role: Role, valve: &'a Valve, count: &'a Cell<u64>) -> Self {
+        Self { io: side.io, ahead: side.read_ahead, role, valve, count }
+    }
+
+    /// Notes what was read; nothing is the end.
+    fn note(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            self.valve.one_has_ended.set(true);
+        }
+        let counted = match self.role {
+            Role::Client => advance(&self.valve.taken, bytes),
+            Role::Backend => bytes.len(),
+        };
+        self.count.set(self.count.get().saturating_add(u64::try_from(counted).unwrap_or(u64::MAX)));
     }
 }
 
@@ -177,11 +201,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for End<'_, IO> {
         } else {
             ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
         }
-        let read = buffer.filled().len().saturating_sub(before);
-        if read == 0 {
-            self.valve.one_has_ended.set(true);
-        }
-        self.read.set(self.read.get().saturating_add(u64::try_from(read).unwrap_or(u64::MAX)));
+        self.note(buffer.filled().get(before..).unwrap_or_default());
         Poll::Ready(Ok(()))
     }
 }
@@ -199,7 +219,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for End<'_, IO> {
             return Poll::Pending;
         }
         let written = ready!(Pin::new(&mut self.io).poll_write(cx, data))?;
-        self.valve.passed(data.get(..written).unwrap_or(data));
+        advance(&self.valve.given, data.get(..written).unwrap_or(data));
         Poll::Ready(Ok(written))
     }
 
@@ -259,11 +279,11 @@ mod tests {
                 browser.read_to_string(&mut seen).await.unwrap();
                 (heard, seen)
             };
-            let sent = Cell::new(0);
-            let tunnel = tunnel(side(&mut client, "early"), side(backend, "hello"), &sent, pending());
+            let said = Cell::new(0);
+            let tunnel = tunnel(side(&mut client, "early"), side(backend, "hello"), &said, pending());
             let (counts, (heard, seen)) = tokio::join!(tunnel, people);
             assert_eq!((heard.as_str(), seen.as_str()), ("early-late", "hello-answer"));
-            assert_eq!((sent.get(), counts.received), (10, 12));
+            assert_eq!((said.get(), counts.received), (10, 12));
         });
     }
 
@@ -273,9 +293,9 @@ mod tests {
         runtime.block_on(async {
             let ((browser, mut client), (_app, backend)) = (duplex(64), duplex(64));
             drop(browser);
-            let sent = Cell::new(0);
-            let passed = tunnel(side(&mut client, ""), side(backend, ""), &sent, pending()).await;
-            assert_eq!((sent.get(), passed.received), (0, 0));
+            let said = Cell::new(0);
+            let passed = tunnel(side(&mut client, ""), side(backend, ""), &said, pending()).await;
+            assert_eq!((said.get(), passed.received), (0, 0));
         });
     }
 
@@ -296,9 +316,9 @@ mod tests {
                 heard_nothing(&mut app).await;
                 (seen, browser)
             };
-            let sent = Cell::new(0);
+            let said = Cell::new(0);
             let stop = async { stopped.await.unwrap() };
-            let tunnel = tunnel(side(&mut client, ""), side(backend, ""), &sent, stop);
+            let tunnel = tunnel(side(&mut client, ""), side(backend, ""), &said, stop);
             let (_, (mut seen, mut browser)) = tokio::join!(tunnel, people);
             drop(client);
             browser.read_to_end(&mut seen).await.unwrap();

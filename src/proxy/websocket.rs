@@ -5,26 +5,38 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Follows the frames that a server sends.
-#[derive(Clone, Copy, Debug, Default)]
+/// Follows the frames that one side sends.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Frames {
+    sender: Sender,
     state: State,
+    /// The first byte of the frame under way, or of the last one.
+    first: u8,
 }
 
 impl Frames {
-    /// Follows the next bytes, however they were cut.
-    pub(super) fn advance(&mut self, bytes: &[u8]) {
-        let mut rest = bytes;
+    /// The frames of this side, from the first on.
+    pub(super) const fn of(sender: Sender) -> Self {
+        Self { sender, state: State::BORDER, first: 0 }
+    }
+
+    /// Follows the next bytes, however they were cut; answers how many are of messages. The others are
+    /// of pings, pongs and the like, which programs send by themselves.
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> usize {
+        let (mut rest, mut said) = (bytes, 0_usize);
         while !rest.is_empty() {
-            rest = rest.get(self.follow_one(rest)..).unwrap_or_default();
+            let size = self.follow_one(rest);
+            rest = rest.get(size..).unwrap_or_default();
+            said = said.saturating_add(if is_control(self.first) { 0 } else { size });
         }
+        said
     }
 
     /// Where the stream is now.
     pub(super) const fn place(&self) -> Place {
         match self.state {
             State::Head(Head { length: 0, .. }) => Place::Border,
-            State::Head(_) | State::Payload { .. } => Place::Inside,
+            State::Head(_) | State::Payload(_) => Place::Inside,
             State::Over => Place::Over,
         }
     }
@@ -51,22 +63,40 @@ impl Frames {
         match &mut self.state {
             State::Head(head) => {
                 let Some(&byte) = bytes.first() else { return 0 };
-                match head.push(byte) {
+                let progress = head.push(byte, self.sender);
+                self.first = head.first();
+                match progress {
                     Progress::More => {}
-                    Progress::Complete { payload, closes } => self.state = State::after(payload, closes),
+                    Progress::Complete { payload } => self.expect(payload),
                     Progress::Invalid => self.state = State::Over,
                 }
                 1
             }
-            State::Payload { left, closes } => {
+            State::Payload(left) => {
                 let size = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 let left = left.saturating_sub(u64::try_from(size).unwrap_or(u64::MAX));
-                self.state = State::after(left, *closes);
+                self.expect(left);
                 size
             }
             State::Over => bytes.len(),
         }
     }
+
+    /// So much of the frame is still to come.
+    fn expect(&mut self, left: u64) {
+        self.state = match left {
+            0 if self.first & OPCODE == CLOSE => State::Over,
+            0 => State::BORDER,
+            left => State::Payload(left),
+        }
+    }
+}
+
+/// Whose frames they are: those of clients are masked, those of servers never (RFC 6455 section 5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sender {
+    Client,
+    Server,
 }
 
 /// Where a stream of frames is.
@@ -76,7 +106,7 @@ pub(super) enum Place {
     Border,
     /// Within a frame.
     Inside,
-    /// Where no frame of ours can follow: the server has closed, or what it sends are no frames.
+    /// Where no frame of ours can follow: the sender has closed, or what it sends are no frames.
     Over,
 }
 
@@ -98,69 +128,65 @@ pub(super) struct CloseCode(pub(super) u16);
 #[derive(Clone, Copy, Debug)]
 enum State {
     Head(Head),
-    /// The payload of a frame; `closes` after a frame that is the server's last.
-    Payload {
-        left: u64,
-        closes: bool,
-    },
+    /// So many bytes of the payload are still to come.
+    Payload(u64),
     Over,
 }
 
 impl State {
-    /// The state when so much of a frame is still to come.
-    fn after(left: u64, closes: bool) -> Self {
-        match left {
-            0 if closes => Self::Over,
-            0 => Self::default(),
-            left => Self::Payload { left, closes },
-        }
-    }
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self::Head(Head::default())
-    }
+    const BORDER: Self = Self::Head(Head { bytes: [0; LONGEST_HEAD], length: 0 });
 }
 
 /// The head of a frame, as far as it has come.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Head {
     bytes: [u8; LONGEST_HEAD],
     length: usize,
 }
 
 impl Head {
-    fn push(&mut self, byte: u8) -> Progress {
+    const fn first(&self) -> u8 {
+        let [first, ..] = self.bytes;
+        first
+    }
+
+    fn push(&mut self, byte: u8, sender: Sender) -> Progress {
         let Some(slot) = self.bytes.get_mut(self.length) else { return Progress::Invalid };
         *slot = byte;
         self.length = self.length.saturating_add(1);
-        let [first, second, rest @ ..] = self.bytes;
+        let [first, second, ..] = self.bytes;
         match self.length {
             1 if is_reserved(first) => Progress::Invalid,
-            1 => Progress::More,
-            // SECURITY: a masked frame is no server's; what reads as one may be anything.
-            2 if second & MASKED != 0 || !may_have_length(first, second) => Progress::Invalid,
-            4 if second == TWO_BYTES => complete(first, number(rest.get(..2)), u64::from(TWO_BYTES)),
-            10 => complete(first, number(Some(&rest)), u64::from(u16::MAX) + 1),
-            2 if second < TWO_BYTES => complete(first, u64::from(second), 0),
+            // SECURITY: what is masked where it must not be may be anything but a frame.
+            2 if is_masked(second) != (sender == Sender::Client) || !may_have_length(first, second) => {
+                Progress::Invalid
+            }
+            length if length > 1 && length == 2 + extra_bytes(second) + mask_bytes(second) => self.complete(),
             _ => Progress::More,
         }
+    }
+
+    /// The length of the payload, which must be written in as few bytes as it can be.
+    fn complete(&self) -> Progress {
+        let [_, second, extra @ ..] = self.bytes;
+        let extra = extra.get(..extra_bytes(second)).unwrap_or_default();
+        let number = extra.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let (payload, least) = match extra.len() {
+            0 => (u64::from(second & LENGTH), 0),
+            2 => (number, u64::from(TWO_BYTES)),
+            _ => (number, u64::from(u16::MAX) + 1),
+        };
+        if payload < least || payload > LONGEST_PAYLOAD {
+            return Progress::Invalid;
+        }
+        Progress::Complete { payload }
     }
 }
 
 enum Progress {
     More,
-    Complete { payload: u64, closes: bool },
+    Complete { payload: u64 },
     Invalid,
-}
-
-/// A length must be written in as few bytes as it can be, so `least` is the least that may stand there.
-fn complete(first: u8, payload: u64, least: u64) -> Progress {
-    if payload < least || payload > LONGEST_PAYLOAD {
-        return Progress::Invalid;
-    }
-    Progress::Complete { payload, closes: first & OPCODE == CLOSE }
 }
 
 /// Opcodes that RFC 6455 keeps for later (section 5.2); what follows one cannot be read.
@@ -168,13 +194,30 @@ const fn is_reserved(first: u8) -> bool {
     matches!(first & OPCODE, 0x3..=0x7 | 0xb..=0xf)
 }
 
-/// Control frames are whole and short (section 5.5).
-const fn may_have_length(first: u8, second: u8) -> bool {
-    first & CONTROL == 0 || (first & FINAL != 0 && second <= SHORT_LENGTH)
+const fn is_control(first: u8) -> bool {
+    first & CONTROL != 0
 }
 
-fn number(bytes: Option<&[u8]>) -> u64 {
-    bytes.unwrap_or_default().iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+const fn is_masked(second: u8) -> bool {
+    second & MASKED != 0
+}
+
+/// Control frames are whole and short (section 5.5).
+const fn may_have_length(first: u8, second: u8) -> bool {
+    !is_control(first) || (first & FINAL != 0 && second & LENGTH <= SHORT_LENGTH)
+}
+
+/// How many bytes after the second one hold the length.
+const fn extra_bytes(second: u8) -> usize {
+    match second & LENGTH {
+        TWO_BYTES => 2,
+        EIGHT_BYTES => 8,
+        _ => 0,
+    }
+}
+
+const fn mask_bytes(second: u8) -> usize {
+    if is_masked(second) { 4 } else { 0 }
 }
 
 const FINAL: u8 = 0x80;
@@ -183,17 +226,19 @@ const OPCODE: u8 = 0x0f;
 const CONTROL: u8 = 0x08;
 const CLOSE: u8 = 0x08;
 const MASKED: u8 = 0x80;
+const LENGTH: u8 = 0x7f;
 
 /// The greatest length that the second byte itself can say.
 const SHORT_LENGTH: u8 = 125;
-/// In the place of a length: two bytes hold it. The one after it means eight.
+/// In the place of a length: how many bytes hold it.
 const TWO_BYTES: u8 = 126;
+const EIGHT_BYTES: u8 = 127;
 
 /// What fits into a control frame beside the code.
 const LONGEST_REASON: usize = SHORT_LENGTH as usize - 2;
 
-/// Two bytes, and eight for the length.
-const LONGEST_HEAD: usize = 10;
+/// Two bytes, eight for the length, four for the mask.
+const LONGEST_HEAD: usize = 14;
 
 /// The first bit of a length of 64 must not be set.
 const LONGEST_PAYLOAD: u64 = u64::MAX >> 1;
@@ -224,7 +269,7 @@ mod tests {
 
     /// The place after these bytes.
     fn after(bytes: &[u8]) -> Place {
-        let mut frames = Frames::default();
+        let mut frames = Frames::of(Sender::Server);
         frames.advance(bytes);
         frames.place()
     }
@@ -247,6 +292,7 @@ mod tests {
             ("a reserved opcode", &[0x83, 0][..]),
             ("a reserved control opcode", &[0x8b, 0]),
             ("a masked frame", &[0x81, 0x80]),
+            ("a masked frame with a length of 16 bits", &[0x81, 0xfe]),
             ("a control frame in pieces", &[0x09, 0]),
             ("a long control frame", &[0x89, 126]),
             ("a length of 16 bits that needs none", &[0x81, 126, 0, 125]),
@@ -256,6 +302,27 @@ mod tests {
             assert_eq!(after(&[&valid, invalid].concat()), Place::Over, "{what}");
             assert_eq!(after(&[&valid, invalid, &valid].concat()), Place::Over, "{what}");
         }
+    }
+
+    #[test]
+    fn what_a_client_says_is_told_from_what_its_browser_does() {
+        let masked = |first: u8, payload: usize| {
+            let mut frame = frame(first, payload);
+            frame[1] |= MASKED;
+            let head = frame.len() - payload;
+            frame.splice(head..head, [1, 2, 3, 4]);
+            frame
+        };
+        let mut frames = Frames::of(Sender::Client);
+        for size in [0, 5, 125, 126, 0xffff, 0x1_0000] {
+            let message = masked(0x81, size);
+            assert_eq!(frames.advance(&message), message.len(), "{size}");
+        }
+        let pong = masked(0x8a, 5);
+        assert_eq!(frames.advance(&pong[..1]) + frames.advance(&pong[1..]), 0);
+        assert_eq!(frames.advance(&[pong.as_slice(), &masked(0x82, 3), &pong].concat()), 9);
+        assert_eq!(frames.place(), Place::Border);
+        assert_eq!(frames.advance(b"SSH-2.0"), 7);
     }
 
     #[test]
@@ -299,7 +366,7 @@ mod tests {
             small in any::<bool>(),
         ) {
             let (bytes, borders) = borders(&frames);
-            let (mut tracker, mut at) = (Frames::default(), 0);
+            let (mut tracker, mut at) = (Frames::of(Sender::Server), 0);
             let mut cuts = cuts.iter().cycle().map(|cut| if small { cut % 300 + 1 } else { *cut });
             while at < bytes.len() {
                 let rest = &bytes[at..];
@@ -319,7 +386,7 @@ mod tests {
             cut in 0..200_usize,
         ) {
             let (one, two) = bytes.split_at(cut.min(bytes.len()));
-            let mut tracker = Frames::default();
+            let mut tracker = Frames::of(Sender::Server);
             tracker.advance(one);
             prop_assert!(tracker.rest_of_frame(two) <= two.len());
             tracker.advance(two);

@@ -69,7 +69,7 @@ fn a_websocket_is_closed_with_4401_when_the_route_no_longer_allows_it() {
         people(&backend).routes(routes).write_to(&gateway.folder);
         gateway.reload().expect("a reload");
         is_closed(&backend, &mut socket);
-        assert!(gateway.metric("vestibule_streams_ended_total{reason=\"rule_changed\"}") > 0.0, "{routes:?}");
+        assert!(is_at(&gateway, "vestibule_streams_ended_total{reason=\"rule_changed\"}", 1.0), "{routes:?}");
     }
 }
 
@@ -200,7 +200,8 @@ fn a_long_poll_whose_answer_has_not_begun_is_refused() {
 fn a_long_download_to_a_slow_client_is_cut() {
     let backend = Backend::with_head(|peer| {
         peer.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
-        while peer.write([b'x'; 64 * 1024]) {}
+        let piece = vec![b'x'; 64 * 1024];
+        while peer.write(&piece) {}
         After::Close
     });
     let gateway = Gateway::start(&Setup::in_front_of(&backend.url()));
@@ -209,7 +210,7 @@ fn a_long_download_to_a_slow_client_is_cut() {
     stream.read(4 << 20);
     alice.sign_out();
     assert!(stream.count().is_err());
-    assert_eq!(gateway.metric("vestibule_streams_ended_total{reason=\"session_ended\"}"), 1.0);
+    assert!(is_at(&gateway, "vestibule_streams_ended_total{reason=\"session_ended\"}", 1.0));
 }
 
 #[test]
@@ -253,12 +254,14 @@ fn what_a_client_sends_through_a_tunnel_keeps_its_session_alive() {
 }
 
 #[test]
-fn what_a_backend_sends_through_a_tunnel_keeps_no_session_alive() {
+fn neither_what_a_backend_sends_nor_a_browsers_pong_keeps_a_session_alive() {
     let backend = Backend::with_head(|peer| {
         peer.write(SWITCHING);
         peer.wait();
         peer.write(NEWS);
-        peer.read_some();
+        while peer.read_some().is_some() {
+            peer.write(NEWS);
+        }
         After::Close
     });
     let gateway = Gateway::start(&Setup::in_front_of(&backend.url()).set("server.workers", "1"));
@@ -266,6 +269,8 @@ fn what_a_backend_sends_through_a_tunnel_keeps_no_session_alive() {
     let mut socket = WebSocket::open(&gateway, &alice, "/ws");
     gateway.advance(Duration::from_mins(20));
     backend.release();
+    assert_eq!(socket.heard(), Message::Text("news".to_owned()));
+    socket.pong();
     assert_eq!(socket.heard(), Message::Text("news".to_owned()));
     watcher_comes_by(&gateway);
     assert_eq!(idle_left(&alice), 10 * 60);
@@ -282,7 +287,7 @@ fn the_access_line_and_the_metrics_say_why_a_stream_ended() {
     let alice = gateway.visitor().signed_in_as("alice");
     let mut stream = began(&alice.second_tab(), "/events");
     let mut guest = began(&gateway.visitor(), "/public");
-    assert_eq!(gateway.metric("vestibule_streams"), 2.0);
+    assert!(is_at(&gateway, "vestibule_streams", 2.0));
     alice.sign_out();
     is_cut(&mut stream);
     let id = |stream: &Streaming| stream.headers["x-request-id"].to_str().expect("text").to_owned();
@@ -297,7 +302,7 @@ fn the_access_line_and_the_metrics_say_why_a_stream_ended() {
         ("vestibule_streams_ended_total{reason=\"session_ended\"}", 1.0),
         ("vestibule_streams_ended_total{reason=\"rule_changed\"}", 1.0),
     ] {
-        eventually(metric, || (gateway.metric(metric) == value).then_some(()));
+        eventually(metric, || is_at(&gateway, metric, value).then_some(()));
     }
 }
 
@@ -384,6 +389,10 @@ fn watcher_comes_by(gateway: &Gateway) {
     let mut socket = WebSocket::open(gateway, &somebody, "/ws");
     somebody.sign_out();
     assert_eq!(socket.heard(), Message::Close(4401));
+}
+
+fn is_at(gateway: &Gateway, metric: &str, value: f64) -> bool {
+    (gateway.metric(metric) - value).abs() < 0.5
 }
 
 fn idle_left(visitor: &Client) -> u64 {
