@@ -33,5 +33,6 @@ mod routes;
 mod servers;
 mod session;
 mod stop;
+mod streams;
 mod telemetry;
 mod websocket;
