@@ -9,6 +9,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::storage::{redis, sql};
+
 pub mod binding;
 pub mod cookie;
 pub mod engine;
@@ -47,6 +49,12 @@ pub enum StoreKind {
     Memory,
     /// In an SQLite file.
     Sqlite(PathBuf),
+    /// In a Redis, perhaps with Sentinels or as a Cluster.
+    Redis(redis::Location),
+    /// In a PostgreSQL or MySQL database.
+    Sql(sql::Location),
+    /// In the cookies of the browsers; only which sessions were ended is kept, in this store.
+    Browser(Box<StoreKind>),
 }
 
 /// The rules of sessions that a reload may change.

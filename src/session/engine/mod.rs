@@ -24,11 +24,9 @@ use super::cache::Cache;
 use super::cookie::{self, Form, Found, NameError, Ticket};
 use super::keyring::KeyRing;
 use super::record::{Listing, Session};
-use super::store::memory::MemoryStore;
-use super::store::sqlite::SqliteStore;
-use super::store::{KeyUse, SessionStore, StoreError};
+use super::store::{self, KeyUse, SessionStore, StoreError};
 use super::token::Token;
-use super::{Config, Policy, StoreKind};
+use super::{Config, Policy};
 
 mod begin;
 mod end;
@@ -70,11 +68,9 @@ impl Engine {
         audit: Audit,
     ) -> Result<Self, StartError> {
         config.policy.cookie.check()?;
-        let store: Box<dyn SessionStore> = match &config.store {
-            StoreKind::Memory => Box::new(MemoryStore::new()),
-            StoreKind::Sqlite(path) => Box::new(SqliteStore::open(path).await?),
-        };
-        let engine = Self::with_store(store, Form::Token, config.policy, ring, clock, audit);
+        let longest = config.policy.lifetimes.longest();
+        let (store, form) = store::open::open(&config.store, &clock, longest).await?;
+        let engine = Self::with_store(store, form, config.policy, ring, clock, audit);
         let task = tokio::spawn(upkeep::run(Arc::downgrade(&engine.shared), engine.shared.stop.subscribe()));
         engine.shared.keep(task);
         Ok(engine)

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -16,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use crate::clock::{Stopwatch, Timestamp};
 use crate::identity::UserId;
 
-use super::{Answer, Entry, KeyUse, Listener, Place, Row, SessionStore, Sharing, StoreError, Touch};
+use super::{Answer, Claim, Entry, KeyUse, Listener, Place, Row, SessionStore, Sharing, StoreError, Touch};
 use crate::session::token::{SessionId, Token};
 
 /// A store with a deadline for every call and a circuit breaker.
@@ -25,15 +26,16 @@ use crate::session::token::{SessionId, Token};
 pub(crate) struct Guarded {
     guard: Arc<Guard>,
     prober: JoinHandle<()>,
+    control: Handle,
 }
 
 impl Guarded {
-    /// Guards `store`. To be called on the runtime on which it is probed while it is down.
+    /// Guards `store`. To be called on the runtime that its connections are to belong to.
     pub(crate) fn new(store: Box<dyn SessionStore>) -> Self {
         let breaker = Breaker { health: Mutex::default(), opened: Notify::new() };
         let guard = Arc::new(Guard { store, places: Semaphore::new(IN_FLIGHT), breaker });
         let prober = tokio::spawn(probe_while_down(Arc::clone(&guard)));
-        Self { guard, prober }
+        Self { guard, prober, control: Handle::current() }
     }
 
     /// Whether the store answers, as far as the last calls tell.
@@ -41,17 +43,23 @@ impl Guarded {
         self.guard.breaker.health().down.clone().map_or(State::Answers, State::Down)
     }
 
-    fn ask<'a, T: Send + 'a>(
-        &'a self,
+    /// Calls on the runtime that the store's connections belong to. A call goes on to its end even if
+    /// nobody waits for it any more.
+    fn ask<T: Send + 'static>(
+        &self,
         limit: Duration,
-        call: impl FnOnce(&'a dyn SessionStore) -> Answer<'a, T> + Send + 'a,
-    ) -> Answer<'a, T> {
+        call: impl for<'a> FnOnce(&'a dyn SessionStore) -> Answer<'a, T> + Send + 'static,
+    ) -> Answer<'_, T> {
         Box::pin(async move {
             let begin = self.guard.breaker.admit()?;
-            let Ok(_place) = self.guard.places.try_acquire() else {
-                return Err(StoreError::Unavailable("too many wait for the store".to_owned()));
-            };
-            self.guard.watch(begin, limit, call(&*self.guard.store)).await
+            let guard = Arc::clone(&self.guard);
+            let asked = self.control.spawn(async move {
+                let Ok(_place) = guard.places.try_acquire() else {
+                    return Err(StoreError::Unavailable("too many wait for the store".to_owned()));
+                };
+                guard.watch(begin, limit, call(&*guard.store)).await
+            });
+            asked.await.unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string())))
         })
     }
 }
@@ -64,7 +72,7 @@ impl Drop for Guarded {
 
 impl SessionStore for Guarded {
     fn insert(&self, row: Row) -> Answer<'_, ()> {
-        self.ask(ONE, |store| store.insert(row))
+        self.ask(ONE, move |store| store.insert(row))
     }
 
     fn load(&self, id: SessionId) -> Answer<'_, Option<Row>> {
@@ -72,19 +80,19 @@ impl SessionStore for Guarded {
     }
 
     fn touch(&self, touches: Vec<Touch>) -> Answer<'_, ()> {
-        self.ask(MANY, |store| store.touch(touches))
+        self.ask(MANY, move |store| store.touch(touches))
     }
 
     fn remove(&self, ids: Vec<SessionId>) -> Answer<'_, Vec<SessionId>> {
-        self.ask(ONE, |store| store.remove(ids))
+        self.ask(ONE, move |store| store.remove(ids))
     }
 
     fn of_user(&self, user: UserId) -> Answer<'_, Vec<Entry>> {
-        self.ask(MANY, |store| store.of_user(user))
+        self.ask(MANY, move |store| store.of_user(user))
     }
 
     fn remove_user(&self, user: UserId) -> Answer<'_, Vec<SessionId>> {
-        self.ask(MANY, |store| store.remove_user(user))
+        self.ask(MANY, move |store| store.remove_user(user))
     }
 
     fn users(&self, now: Timestamp) -> Answer<'_, Vec<UserId>> {
@@ -97,6 +105,14 @@ impl SessionStore for Guarded {
 
     fn by_end(&self, after: Option<Place>, until: Timestamp, limit: usize) -> Answer<'_, Vec<Entry>> {
         self.ask(MANY, move |store| store.by_end(after, until, limit))
+    }
+
+    fn permits(&self, claim: Claim) -> Answer<'_, bool> {
+        self.ask(ONE, move |store| store.permits(claim))
+    }
+
+    fn tidy(&self, now: Timestamp) -> Answer<'_, usize> {
+        self.ask(MANY, move |store| store.tidy(now))
     }
 
     fn share(&self, listener: Arc<dyn Listener>) -> Sharing {

@@ -57,8 +57,7 @@ impl SealedStore {
 }
 
 impl SessionStore for SealedStore {
-    fn insert(&self, row: Row) -> Answer<'_, ()> {
-        drop(row);
+    fn insert(&self, _: Row) -> Answer<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -67,8 +66,7 @@ impl SessionStore for SealedStore {
         Box::pin(async move { self.marks.load(id).await.map(|_mark| None) })
     }
 
-    fn touch(&self, touches: Vec<Touch>) -> Answer<'_, ()> {
-        drop(touches);
+    fn touch(&self, _: Vec<Touch>) -> Answer<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -82,8 +80,7 @@ impl SessionStore for SealedStore {
         })
     }
 
-    fn of_user(&self, user: UserId) -> Answer<'_, Vec<Entry>> {
-        drop(user);
+    fn of_user(&self, _: UserId) -> Answer<'_, Vec<Entry>> {
         unsupported()
     }
 
@@ -94,18 +91,15 @@ impl SessionStore for SealedStore {
         })
     }
 
-    fn users(&self, now: Timestamp) -> Answer<'_, Vec<UserId>> {
-        let _not_asked = now;
+    fn users(&self, _: Timestamp) -> Answer<'_, Vec<UserId>> {
         unsupported()
     }
 
-    fn key_use(&self, now: Timestamp) -> Answer<'_, Vec<KeyUse>> {
-        let _not_asked = now;
+    fn key_use(&self, _: Timestamp) -> Answer<'_, Vec<KeyUse>> {
         unsupported()
     }
 
-    fn by_end(&self, after: Option<Place>, until: Timestamp, limit: usize) -> Answer<'_, Vec<Entry>> {
-        let _not_asked = (after, until, limit);
+    fn by_end(&self, _: Option<Place>, _: Timestamp, _: usize) -> Answer<'_, Vec<Entry>> {
         unsupported()
     }
 

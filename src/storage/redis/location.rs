@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 use crate::secret::Secret;
 
 /// One Redis, one that Sentinels watch, or a Cluster.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Location {
     pub(super) topology: Topology,
     pub(super) transport: Transport,
@@ -144,7 +144,7 @@ pub enum LocationError {
     Parameter,
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Topology {
     Single(Address),
     Sentinel(Watch),
@@ -152,7 +152,7 @@ pub(super) enum Topology {
 }
 
 /// The Sentinels and what they call their master.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Watch {
     pub(super) sentinels: Vec<Address>,
     pub(super) master: String,
@@ -175,7 +175,7 @@ impl fmt::Display for Address {
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Transport {
     Plain,
     /// With the certificate verified, by these authorities alone or by those of the system.
@@ -193,7 +193,7 @@ impl Transport {
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Credentials {
     pub(super) user: Option<String>,
     pub(super) password: Secret<String>,

@@ -29,7 +29,7 @@ use crate::secret::Secret;
 ///
 /// The default is `verify-full`, and `prefer` for a loopback host, where nobody can listen in. A Unix
 /// socket never speaks TLS.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
     pub(super) engine: Engine,
     pub(super) address: Address,
