@@ -58,6 +58,11 @@ impl Postgres {
         self.run("vestibule", statement)
     }
 
+    /// What it printed so far.
+    pub fn printed(&self) -> String {
+        self.server.printed()
+    }
+
     /// Ends it as a crash would.
     pub fn stop(&mut self) {
         let stopped = as_nobody(program("pg_ctl"))

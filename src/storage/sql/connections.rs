@@ -42,7 +42,7 @@ impl<D: Dialect> Connections<D> {
         }
         match timeout(CONNECT, dialect::connect::<D>(&self.options)).await {
             Ok(Ok(connection)) => Ok(self.lend(permit, connection, Stopwatch::start(), Origin::New)),
-            Ok(Err(error)) => Err(SqlError::new(&self.name, &error)),
+            Ok(Err(error)) => Err(SqlError::because(&self.name, &error)),
             Err(_) => Err(self.unavailable("no connection in time")),
         }
     }

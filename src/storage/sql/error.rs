@@ -51,12 +51,17 @@ impl SqlError {
         Self::Unavailable { database: database.to_owned(), reason: reason.into() }
     }
 
+    /// It cannot answer because of `error`, whatever that says about a row.
+    pub(super) fn because(database: &str, error: &sqlx::Error) -> Self {
+        Self::unavailable(database, reason(error))
+    }
+
     pub(super) fn new(database: &str, error: &sqlx::Error) -> Self {
         match Fault::of(error) {
             Fault::Taken => Self::Taken { database: database.to_owned() },
             Fault::Value => Self::Value { database: database.to_owned(), reason: reason(error) },
             Fault::Connection | Fault::Conflict | Fault::Missing | Fault::Refused => {
-                Self::unavailable(database, reason(error))
+                Self::because(database, error)
             }
         }
     }

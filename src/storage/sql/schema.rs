@@ -114,7 +114,7 @@ impl<D: Dialect> Gate<D> {
     }
 
     fn failed(&self, error: &sqlx::Error) -> SqlError {
-        SqlError::new(&self.name, error)
+        SqlError::because(&self.name, error)
     }
 
     fn too_slow(&self) -> SqlError {
