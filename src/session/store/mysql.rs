@@ -75,7 +75,7 @@ impl SessionStore for MySqlStore {
     fn remove(&self, mut ids: Vec<SessionId>) -> Answer<'_, Vec<SessionId>> {
         ids.sort();
         ids.dedup();
-        let ids = Arc::new(ids);
+        let ids: Arc<[Vec<u8>]> = ids.iter().map(|id| id.as_bytes().to_vec()).collect();
         Box::pin(async move {
             let gone = self.database.run(Repeat::Never, move |connection| {
                 let ids = Arc::clone(&ids);
@@ -199,44 +199,38 @@ fn update(touch: &Touch) -> String {
     )
 }
 
-async fn remove(connection: &mut MySqlConnection, ids: &[SessionId]) -> sqlx::Result<Vec<Vec<u8>>> {
+async fn remove(connection: &mut MySqlConnection, ids: &[Vec<u8>]) -> sqlx::Result<Vec<Vec<u8>>> {
     let mut transaction = connection.begin().await?;
-    let mut gone: Vec<Vec<u8>> = Vec::new();
+    let mut gone = Vec::new();
     for ids in ids.chunks(CHUNK) {
         // Locked, so that nobody else is told that he removed them.
-        let mut query = among(HOLD, ids.iter().map(|id| id.as_bytes().to_vec()));
+        let mut query = among(HOLD, ids);
         query.push(" ORDER BY id FOR UPDATE");
         let held = query.build_query_scalar().persistent(false).fetch_all(&mut *transaction);
-        gone.append(&mut held.await?);
+        let held: Vec<Vec<u8>> = held.await?;
+        if !held.is_empty() {
+            among(REMOVE, &held).build().persistent(false).execute(&mut *transaction).await?;
+        }
+        gone.extend(held);
     }
-    remove_held(&mut transaction, &gone).await?;
     transaction.commit().await?;
     Ok(gone)
 }
 
+/// Locks no row on the way through the index of users: who removes by id would come from the other
+/// side.
 async fn remove_user(connection: &mut MySqlConnection, user: &[u8]) -> sqlx::Result<Vec<Vec<u8>>> {
-    let mut transaction = connection.begin().await?;
-    let held: Vec<Vec<u8>> = sqlx::query_scalar(HOLD_USER).bind(user).fetch_all(&mut *transaction).await?;
-    remove_held(&mut transaction, &held).await?;
-    transaction.commit().await?;
-    Ok(held)
-}
-
-async fn remove_held(connection: &mut MySqlConnection, held: &[Vec<u8>]) -> sqlx::Result<()> {
-    for ids in held.chunks(CHUNK) {
-        let mut delete = among(REMOVE, ids.iter().cloned());
-        delete.build().persistent(false).execute(&mut *connection).await?;
-    }
-    Ok(())
+    let ids: Vec<Vec<u8>> = sqlx::query_scalar(IDS_OF_USER).bind(user).fetch_all(&mut *connection).await?;
+    remove(connection, &ids).await
 }
 
 /// A statement and a list of ids.
-fn among(begin: &'static str, ids: impl Iterator<Item = Vec<u8>>) -> QueryBuilder<MySql> {
+fn among(begin: &'static str, ids: &[Vec<u8>]) -> QueryBuilder<MySql> {
     let mut statement = QueryBuilder::new(begin);
     let mut list = statement.separated(", ");
     list.push_unseparated("(");
     for id in ids {
-        list.push_bind(id);
+        list.push_bind(id.clone());
     }
     list.push_unseparated(")");
     statement
@@ -281,8 +275,9 @@ const LOAD: &str = "
 const OF_USER: &str = "
     SELECT id, user_name, key_id, created, last_seen, expires_at, record
     FROM vestibule_sessions WHERE user_name = ?";
-const HOLD_USER: &str = "SELECT id FROM vestibule_sessions WHERE user_name = ? ORDER BY id FOR UPDATE";
-const HOLD: &str = "SELECT id FROM vestibule_sessions WHERE id IN ";
+const IDS_OF_USER: &str = "SELECT id FROM vestibule_sessions WHERE user_name = ? ORDER BY id";
+/// By the primary key, whatever the server thinks of a small table: it locks as it goes.
+const HOLD: &str = "SELECT id FROM vestibule_sessions FORCE INDEX (PRIMARY) WHERE id IN ";
 const REMOVE: &str = "DELETE FROM vestibule_sessions WHERE id IN ";
 const USERS: &str = "SELECT DISTINCT user_name FROM vestibule_sessions WHERE expires_at > ?";
 const KEY_USE: &str = "
