@@ -29,6 +29,7 @@ mod tunnel;
 use std::cell::Cell;
 use std::mem;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -285,7 +286,8 @@ impl Gateway {
             limits: snapshot.limits.body,
             trailers: &snapshot.trailers,
         };
-        match self.streams.wait_for(record, proxy::forward(forward, request)).await {
+        let answer = pin!(proxy::forward(forward, request));
+        match self.streams.wait_for(record, answer).await {
             Ok(answer) => answer.map(Answered::Proxied).map_err(Reject::Forward),
             Err(end) => {
                 record.reason = Some(end.as_str());

@@ -16,29 +16,27 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::Method;
 use tokio::time::sleep;
 
-use super::canonical::Canonical;
-use super::decision::{self, Caller, Decision, Guest, Question};
 use super::record::Record;
-use super::refuse_ambiguity;
 use super::snapshot::Snapshot;
-use crate::clock::Stopwatch;
-use crate::proxy::Upstream;
 use crate::session::engine::Engine;
-use crate::session::record::Session;
 use crate::session::store::StoreError;
 use crate::session::token::SessionId;
 use crate::telemetry::metrics::{RequestCounters, StreamEnd};
+
+mod silence;
+mod stream;
+
+use self::silence::{Patience, Unanswered};
+pub use self::stream::{Grant, Stream};
 
 /// The open streams of a worker.
 pub struct Streams {
@@ -74,10 +72,9 @@ impl Streams {
     pub async fn wait_for<T>(
         self: &Rc<Self>,
         record: &Record,
-        answer: impl Future<Output = T>,
+        mut answer: Pin<&mut impl Future<Output = T>>,
     ) -> Result<T, StreamEnd> {
-        let (mut answer, mut place) = (pin!(answer), Waiting { streams: self, number: None });
-        let mut ticket = Ticket::new(self);
+        let (mut place, mut ticket) = (Waiting { streams: self, number: None }, Ticket::new(self));
         poll_fn(|cx| {
             if let Some(end) = ticket.end() {
                 return Poll::Ready(Err(end));
@@ -137,7 +134,7 @@ impl Streams {
         self.waiting.borrow_mut().drain().for_each(|(_, waker)| waker.wake());
         let snapshot = self.snapshot.load_full();
         let mut by_session: HashMap<SessionId, Vec<Rc<Stream>>> = HashMap::new();
-        for stream in self.open.borrow().values().filter(|stream| stream.end.get().is_none()) {
+        for stream in self.open.borrow().values().filter(|stream| stream.end().is_none()) {
             if !stream.is_allowed(&snapshot) {
                 self.end(stream, StreamEnd::RuleChanged);
             } else if let Some(session) = &stream.session {
@@ -157,9 +154,7 @@ impl Streams {
         match patience {
             Patience::Ask => {}
             Patience::Wait => return,
-            Patience::Over => {
-                return streams.iter().for_each(|stream| self.end(stream, StreamEnd::StoreSilent));
-            }
+            Patience::Over => return self.end_all(&streams, StreamEnd::StoreSilent),
         }
         let engine = self.engine.clone();
         let mut question = Box::pin(async move { engine.still_lives(&session).await });
@@ -176,15 +171,16 @@ impl Streams {
 
     fn hear(&self, id: SessionId, answer: Result<bool, StoreError>, streams: &[Rc<Stream>]) {
         match answer {
-            Ok(lives) => {
+            Ok(true) => {
                 self.unanswered.borrow_mut().remove(&id);
-                for stream in streams {
-                    if lives {
-                        self.pass_on_activity(stream);
-                    } else {
-                        self.end(stream, StreamEnd::SessionEnded);
-                    }
+                // Not before the session was found alive: late words revive nothing.
+                for session in streams.iter().filter_map(|stream| stream.news_for()) {
+                    self.engine.note_activity(session);
                 }
+            }
+            Ok(false) => {
+                self.unanswered.borrow_mut().remove(&id);
+                self.end_all(streams, StreamEnd::SessionEnded);
             }
             // SECURITY: broken is not absent, but nobody may go on for long unasked.
             Err(error) => {
@@ -194,23 +190,15 @@ impl Streams {
         }
     }
 
-    /// Only after the session was found alive: late bytes revive nothing.
-    fn pass_on_activity(&self, stream: &Stream) {
-        let said = stream.said.get();
-        if stream.noted.replace(said) != said
-            && let Some(session) = &stream.session
-        {
-            self.engine.note_activity(session);
+    fn end_all(&self, streams: &[Rc<Stream>], end: StreamEnd) {
+        for stream in streams {
+            self.end(stream, end);
         }
     }
 
     fn end(&self, stream: &Stream, end: StreamEnd) {
-        if stream.end.get().is_none() {
-            stream.end.set(Some(end));
+        if stream.stop(end) {
             self.counters.count_stream_end(end);
-            if let Some(waker) = stream.waker.take() {
-                waker.wake();
-            }
         }
     }
 }
@@ -219,15 +207,6 @@ impl fmt::Debug for Streams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Streams").field("open", &self.open.borrow().len()).finish_non_exhaustive()
     }
-}
-
-/// What a request was allowed as, kept to decide again.
-#[derive(Clone, Debug)]
-pub struct Grant {
-    /// What was asked for.
-    pub canonical: Canonical,
-    /// The snapshot that allowed it.
-    pub generation: u64,
 }
 
 /// A stream's own hold on the table: not entered at first, and left when dropped.
@@ -264,124 +243,6 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         if let Some((number, _)) = self.entered.take() {
             self.streams.remove(number);
-        }
-    }
-}
-
-/// One open stream: what it was allowed as, and what the watcher has to say to it.
-#[derive(Debug)]
-pub struct Stream {
-    grant: Option<Grant>,
-    method: Method,
-    client: IpAddr,
-    session: Option<Arc<Session>>,
-    upstream: Option<Arc<Upstream>>,
-    /// The last snapshot that allowed it.
-    allowed_by: Cell<u64>,
-    /// Bytes of the client's messages, which are activity of its session.
-    pub said: Cell<u64>,
-    /// What of `said` was passed on as activity.
-    noted: Cell<u64>,
-    end: Cell<Option<StreamEnd>>,
-    waker: RefCell<Option<Waker>>,
-}
-
-impl Stream {
-    /// Why it must end, if it must.
-    pub fn end(&self) -> Option<StreamEnd> {
-        self.end.get()
-    }
-
-    /// Ready when it must end.
-    pub fn poll_end(&self, cx: &Context<'_>) -> Poll<StreamEnd> {
-        if let Some(end) = self.end() {
-            return Poll::Ready(end);
-        }
-        match &mut *self.waker.borrow_mut() {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
-        Poll::Pending
-    }
-
-    fn of(record: &Record) -> Self {
-        Self {
-            method: record.method().clone(),
-            client: record.client,
-            session: record.session.clone(),
-            upstream: record.upstream.clone(),
-            allowed_by: Cell::new(record.grant.as_ref().map_or(u64::MAX, |grant| grant.generation)),
-            grant: record.grant.clone(),
-            said: Cell::default(),
-            noted: Cell::default(),
-            end: Cell::default(),
-            waker: RefCell::default(),
-        }
-    }
-
-    /// Whether the present rules would let the request pass once more.
-    fn is_allowed(&self, snapshot: &Snapshot) -> bool {
-        if self.allowed_by.get() == snapshot.generation {
-            return true;
-        }
-        let is_allowed = self.grant.as_ref().is_some_and(|grant| self.passes(snapshot, &grant.canonical));
-        if is_allowed {
-            self.allowed_by.set(snapshot.generation);
-        }
-        is_allowed
-    }
-
-    fn passes(&self, snapshot: &Snapshot, canonical: &Canonical) -> bool {
-        let named = self.upstream.as_ref().map(|upstream| upstream.name());
-        let has_upstream = snapshot.upstreams.iter().any(|upstream| Some(upstream.name()) == named);
-        let Some(place) = snapshot.routes.find(canonical.host(), canonical.path()) else { return false };
-        let caller = match &self.session {
-            Some(session) => Caller::Known(session.identity()),
-            None => Caller::Guest(Guest::New),
-        };
-        let question = Question { route: &place.route, method: &self.method, client: self.client, caller };
-        has_upstream
-            && snapshot.portal_page(canonical.path()).is_none()
-            && refuse_ambiguity(snapshot, canonical).is_ok()
-            && matches!(decision::decide(question), Decision::Allow(_))
-    }
-}
-
-/// A session of which the store has not said yet whether it lives.
-struct Unanswered {
-    since: Stopwatch,
-    is_asked: bool,
-}
-
-impl Unanswered {
-    fn patience(&self) -> Patience {
-        Patience::after(self.since.elapsed(), self.is_asked)
-    }
-}
-
-impl Default for Unanswered {
-    fn default() -> Self {
-        Self { since: Stopwatch::start(), is_asked: false }
-    }
-}
-
-/// What to do about a session that the store has been silent about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Patience {
-    /// Ask the store (again).
-    Ask,
-    /// It is being asked.
-    Wait,
-    /// Its streams have gone on unasked for long enough.
-    Over,
-}
-
-impl Patience {
-    fn after(silence: Duration, is_asked: bool) -> Self {
-        match (silence >= SILENCE, is_asked) {
-            (true, _) => Self::Over,
-            (false, true) => Self::Wait,
-            (false, false) => Self::Ask,
         }
     }
 }
@@ -427,28 +288,3 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How long the watcher rests between two looks when sessions end in quick succession.
 const REST: Duration = Duration::from_millis(25);
-
-/// How long streams go on while the store does not say whether their session lives: long enough for a
-/// store to restart or fail over, short enough that a session that was ended elsewhere meanwhile is
-/// not served for long.
-const SILENCE: Duration = Duration::from_secs(30);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_silent_store_is_asked_one_question_at_a_time_and_not_for_ever() {
-        let short = SILENCE - Duration::from_millis(1);
-        for (silence, is_asked, expected) in [
-            (Duration::ZERO, false, Patience::Ask),
-            (Duration::ZERO, true, Patience::Wait),
-            (short, false, Patience::Ask),
-            (short, true, Patience::Wait),
-            (SILENCE, false, Patience::Over),
-            (SILENCE, true, Patience::Over),
-        ] {
-            assert_eq!(Patience::after(silence, is_asked), expected, "{silence:?}, {is_asked}");
-        }
-    }
-}
