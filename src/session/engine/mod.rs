@@ -126,7 +126,9 @@ impl Engine {
 
     /// Counts what a stream carried as activity of its session.
     pub fn note_activity(&self, session: &Arc<Session>) {
-        self.shared.touch(session);
+        // Memory may have let go of the session and read it again since the stream began.
+        let present = self.shared.cache.get(session.id());
+        self.shared.touch(present.as_ref().unwrap_or(session));
     }
 
     /// Changes whenever a session may have ended, so that who holds streams open asks again.
