@@ -1,3 +1,4 @@
 //! Connections to database engines; knows nothing of sessions or users.
 
+pub mod memcached;
 pub mod sqlite;

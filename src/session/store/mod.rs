@@ -27,6 +27,7 @@ use super::token::SessionId;
 #[cfg(test)]
 pub(super) mod conformance;
 pub(super) mod guarded;
+pub(super) mod memcached;
 pub(super) mod memory;
 #[cfg(test)]
 #[path = "../../../tests/servers/mod.rs"]
