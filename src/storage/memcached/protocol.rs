@@ -117,7 +117,7 @@ pub(super) fn swap(key: &Key, value: &[u8], expiry: Expiry, version: Version) ->
 }
 
 pub(super) fn delete(keys: &[Key]) -> Vec<u8> {
-    keys.iter().map(|key| format!("delete {}\r\n", key.0)).collect::<String>().into_bytes()
+    keys.iter().flat_map(|key| format!("delete {}\r\n", key.0).into_bytes()).collect()
 }
 
 /// The items of these keys, each where its key stands.

@@ -367,8 +367,8 @@ async fn of_two_servers_one_that_is_down_takes_only_its_own_sessions() {
         id: row.id,
         user: row.user.clone(),
         key: row.key,
-        last_seen: row.last_seen + Duration::from_secs(60),
-        expires_at: row.expires_at + Duration::from_secs(60),
+        last_seen: row.last_seen + Duration::from_mins(1),
+        expires_at: row.expires_at + Duration::from_mins(1),
         resealed: None,
     });
     assert!(is_unavailable(&store.touch(touches.collect()).await));
