@@ -28,6 +28,7 @@ mod columns;
 #[cfg(test)]
 pub(super) mod conformance;
 pub(super) mod guarded;
+pub(super) mod memcached;
 pub(super) mod memory;
 pub(super) mod mysql;
 pub(super) mod open;
