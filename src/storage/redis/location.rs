@@ -28,6 +28,7 @@ impl Location {
     ///
     /// Parameters: `prefix=NAME` begins every key; `ca=FILE` holds the only authorities to trust for
     /// TLS, instead of the system's; `sentinel_user` and `sentinel_password` are for the Sentinels.
+    /// With `rediss`, Sentinels and every server must speak TLS, under the names they give each other.
     pub fn parse(url: &str) -> Result<Self, LocationError> {
         let (scheme, rest) = url.split_once("://").ok_or(LocationError::Scheme)?;
         let (kind, transport) = read_scheme(scheme).ok_or(LocationError::Scheme)?;
