@@ -183,8 +183,8 @@ impl Cluster {
 
     fn of(servers: Vec<Redis>) -> Self {
         let addresses = servers.iter().map(|server| format!("127.0.0.1:{}", server.port()));
-        let mut create = Command::new("redis-cli");
-        create.args(["--cluster", "create"]).args(addresses);
+        let mut create = Command::new("timeout");
+        create.args(["20", "redis-cli", "--cluster", "create"]).args(addresses);
         create.args(["--cluster-replicas", "1", "--cluster-yes"]).args(&servers[0].login);
         let made = create.output().expect("redis-cli");
         assert!(made.status.success(), "{}", printed(&made));
@@ -258,6 +258,8 @@ fn printed(output: &Output) -> String {
 fn certificates() -> [(&'static str, String); 3] {
     let authority_key = rcgen::KeyPair::generate().expect("a key");
     let mut parameters = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+    // OpenSSL takes a certificate that bears the name of its issuer for one that signed itself.
+    parameters.distinguished_name.push(rcgen::DnType::CommonName, "authority of a test");
     parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let authority = parameters.self_signed(&authority_key).expect("a certificate");
     let issuer = rcgen::Issuer::new(parameters, authority_key);
