@@ -279,6 +279,7 @@ async fn any_number_of_sessions_may_end_at_the_same_time() {
             break;
         }
         found.extend(page.iter().map(|entry| entry.place));
+        assert!(found.len() <= places.len(), "the pages do not end");
     }
     assert_eq!(found, places);
 }
