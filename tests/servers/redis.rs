@@ -30,16 +30,17 @@ impl Redis {
     /// A server that speaks TLS only and knows one user, with these ACL rules and the password
     /// `pass word`; its authority is in `ca.pem` in its folder.
     pub fn start_secure(user: &str, rules: &str) -> Self {
+        Self::start_secure_with(user, rules, "", &certificates())
+    }
+
+    fn start_secure_with(user: &str, rules: &str, lines: &str, files: &[(&str, String)]) -> Self {
         let port = free_port();
         let lines = format!(
             "port 0\ntls-port {port}\ntls-cert-file cert.pem\ntls-key-file key.pem\ntls-ca-cert-file ca.pem\n\
              tls-auth-clients no\nuser default off\nuser admin on >admin ~* &* +@all\n\
-             user {user} on #{PASSWORD_DIGEST} {rules}\n{COMMON}"
+             user {user} on #{PASSWORD_DIGEST} {rules}\n{COMMON}{lines}"
         );
-        let login = ["--tls", "--insecure", "--user", "admin", "--pass", "admin", "--no-auth-warning"];
-        let (authority, certificate, key) = certificates();
-        let files = [("ca.pem", authority), ("cert.pem", certificate), ("key.pem", key)];
-        Self::start_file(port, &lines, login.map(str::to_owned).to_vec(), &files)
+        Self::start_file(port, &lines, LOGIN.map(str::to_owned).to_vec(), files)
     }
 
     fn start_file(port: u16, lines: &str, login: Vec<String>, files: &[(&str, String)]) -> Self {
@@ -169,13 +170,22 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start() -> Self {
-        let lines = "cluster-enabled yes\ncluster-node-timeout 1000\ncluster-replica-validity-factor 0\n\
-                     repl-diskless-sync-delay 0\n";
-        let servers: Vec<Redis> = (0..6).map(|_| Redis::start_with(lines)).collect();
+        Self::of((0..6).map(|_| Redis::start_with(CLUSTER)).collect())
+    }
+
+    /// The same with TLS everywhere, and a user as [`Redis::start_secure`] has.
+    pub fn start_secure(user: &str, rules: &str) -> Self {
+        let files = certificates();
+        let lines =
+            format!("{CLUSTER}tls-cluster yes\ntls-replication yes\nmasteruser admin\nmasterauth admin\n");
+        Self::of((0..6).map(|_| Redis::start_secure_with(user, rules, &lines, &files)).collect())
+    }
+
+    fn of(servers: Vec<Redis>) -> Self {
         let addresses = servers.iter().map(|server| format!("127.0.0.1:{}", server.port()));
-        let mut create = Command::new("redis-cli");
-        create.args(["--cluster", "create"]).args(addresses);
-        create.args(["--cluster-replicas", "1", "--cluster-yes"]);
+        let mut create = Command::new("timeout");
+        create.args(["20", "redis-cli", "--cluster", "create"]).args(addresses);
+        create.args(["--cluster-replicas", "1", "--cluster-yes"]).args(&servers[0].login);
         let made = create.output().expect("redis-cli");
         assert!(made.status.success(), "{}", printed(&made));
         let mut cluster = Self { servers };
@@ -185,15 +195,27 @@ impl Cluster {
 
     /// The URL of three of its servers.
     pub fn url(&self) -> String {
+        format!("redis+cluster://{}", self.hosts())
+    }
+
+    /// What stands for the host in its URL.
+    pub fn hosts(&self) -> String {
         let ports: Vec<u16> = self.servers.iter().map(Redis::port).collect();
-        format!("redis+cluster://127.0.0.1:{},127.0.0.1:{},127.0.0.1:{}", ports[0], ports[2], ports[4])
+        format!("127.0.0.1:{},127.0.0.1:{},127.0.0.1:{}", ports[0], ports[2], ports[4])
+    }
+
+    /// One of its primaries.
+    pub fn primary(&mut self) -> &mut Redis {
+        let primary = self.servers.iter_mut().find(|server| server.command(["ROLE"]).starts_with("master"));
+        primary.expect("a primary")
     }
 
     fn wait_until_whole(&mut self) {
         for redis in &mut self.servers {
-            let port = redis.port;
+            let (port, login) = (redis.port, &redis.login);
             redis.server.wait_until("whole cluster", || {
-                let ask = |what| cli(port).args(["CLUSTER", what]).output().map(|out| printed(&out));
+                let ask =
+                    |what| cli(port).args(login).args(["CLUSTER", what]).output().map(|out| printed(&out));
                 let is_ok = ask("INFO").is_ok_and(|info| info.contains("cluster_state:ok"));
                 is_ok && ask("NODES").is_ok_and(|nodes| nodes.matches("slave ").count() == 3)
             });
@@ -232,19 +254,24 @@ fn printed(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// An authority, a certificate for 127.0.0.1 and its key.
-fn certificates() -> (String, String, String) {
+/// The files of an authority, a certificate for 127.0.0.1 and its key.
+fn certificates() -> [(&'static str, String); 3] {
     let authority_key = rcgen::KeyPair::generate().expect("a key");
     let mut parameters = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+    // OpenSSL takes a certificate that bears the name of its issuer for one that signed itself.
+    parameters.distinguished_name.push(rcgen::DnType::CommonName, "authority of a test");
     parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let authority = parameters.self_signed(&authority_key).expect("a certificate");
     let issuer = rcgen::Issuer::new(parameters, authority_key);
     let key = rcgen::KeyPair::generate().expect("a key");
     let leaf = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("parameters");
     let leaf = leaf.signed_by(&key, &issuer).expect("a certificate");
-    (authority.pem(), leaf.pem(), key.serialize_pem())
+    [("ca.pem", authority.pem()), ("cert.pem", leaf.pem()), ("key.pem", key.serialize_pem())]
 }
 
+const CLUSTER: &str = "cluster-enabled yes\ncluster-node-timeout 1000\n\
+                       cluster-replica-validity-factor 0\nrepl-diskless-sync-delay 0\n";
+const LOGIN: [&str; 7] = ["--tls", "--insecure", "--user", "admin", "--pass", "admin", "--no-auth-warning"];
 const COMMON: &str = "bind 127.0.0.1\nsave \"\"\nappendonly no\nloglevel notice\n";
 /// SHA-256 of `pass word`.
 const PASSWORD_DIGEST: &str = "78980e257f412437fbf9343787bc00ec5b10636429bc000b290107335b089786";

@@ -1,6 +1,7 @@
 //! How a connection is made: to one server, to the master that Sentinels name, or to a cluster.
 //!
-//! Invariant: nothing waits longer than [`CONNECT_DEADLINE`] for one server, and TLS is verified.
+//! Invariant: nothing waits longer than [`CONNECT_DEADLINE`] for one server, or [`CLUSTER_DEADLINE`]
+//! for a cluster, and TLS is verified.
 
 use std::time::Duration;
 
@@ -98,7 +99,7 @@ pub(super) async fn node(
             pushes(push);
             Ok::<(), redis::aio::SendError>(())
         });
-    within(client.get_multiplexed_async_connection_with_config(&config)).await
+    within(CONNECT_DEADLINE, client.get_multiplexed_async_connection_with_config(&config)).await
 }
 
 /// A connection to the master, as one of the Sentinels names it.
@@ -152,7 +153,7 @@ async fn cluster(location: &Location, nodes: &[Address]) -> RedisResult<ClusterC
     }
     let mut builder = ClusterClient::builder(infos)
         .use_protocol(ProtocolVersion::RESP3)
-        .connection_timeout(CONNECT_DEADLINE)
+        .connection_timeout(ANSWER_DEADLINE)
         .response_timeout(ANSWER_DEADLINE)
         .retries(CLUSTER_RETRIES)
         .min_retry_wait(10)
@@ -164,7 +165,7 @@ async fn cluster(location: &Location, nodes: &[Address]) -> RedisResult<ClusterC
             builder = builder.certs(certificates);
         }
     }
-    within(builder.build()?.get_async_connection()).await
+    within(CLUSTER_DEADLINE, builder.build()?.get_async_connection()).await
 }
 
 /// Asks one Sentinel after the other: the first that knows the master is believed.
@@ -246,8 +247,8 @@ fn tcp_settings() -> TcpSettings {
     TcpSettings::default().set_nodelay(true).set_keepalive(probes).set_user_timeout(USER_TIMEOUT)
 }
 
-async fn within<T>(connecting: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
-    timeout(CONNECT_DEADLINE, connecting).await.unwrap_or_else(|_| Err(closed("it does not answer")))
+async fn within<T>(deadline: Duration, connecting: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+    timeout(deadline, connecting).await.unwrap_or_else(|_| Err(closed("it does not answer")))
 }
 
 pub(super) fn closed(reason: &'static str) -> RedisError {
@@ -266,6 +267,8 @@ fn text(value: &Value) -> Option<String> {
 pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
 /// How long an answer may take.
 pub(super) const ANSWER_DEADLINE: Duration = Duration::from_millis(500);
+/// A server of a cluster that hangs is waited for once as a seed and once as one that holds keys.
+const CLUSTER_DEADLINE: Duration = Duration::from_secs(2);
 const SENTINEL_DEADLINE: Duration = Duration::from_millis(300);
 const KEEPALIVE: Duration = Duration::from_secs(5);
 const USER_TIMEOUT: Duration = Duration::from_secs(3);

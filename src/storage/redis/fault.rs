@@ -85,16 +85,20 @@ impl RedisFault {
         match self {
             Self::Unreachable { .. } | Self::TimedOut { .. } => true,
             Self::Refused { code, .. } => {
-                ["READONLY", "MOVED", "MASTERDOWN", "NOAUTH", "WRONGPASS", "LOADING"].contains(&code.as_str())
+                ["READONLY", "MOVED", "MASTERDOWN", "NOAUTH", "WRONGPASS"].contains(&code.as_str())
             }
             Self::Value { .. } | Self::Closed { .. } => false,
         }
     }
 
-    /// Whether the server said no for good: trying again changes nothing.
-    #[must_use]
-    pub fn is_forbidden(&self) -> bool {
-        matches!(self, Self::Refused { code, .. } if code == "NOPERM" || code == "ERR")
+    /// Whether the server said no for good: it does not know the command, or not for this user.
+    pub(super) fn is_forbidden(&self) -> bool {
+        match self {
+            Self::Refused { code, reason, .. } => {
+                code == "NOPERM" || (code == "ERR" && reason.starts_with("unknown"))
+            }
+            _ => false,
+        }
     }
 }
 

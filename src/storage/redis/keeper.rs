@@ -53,6 +53,10 @@ impl Keeper {
         settled.map_or(State::Closed, |state| state.clone())
     }
 
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(&*self.line.state.borrow(), State::Ready(..))
+    }
+
     /// Says that the connection of this generation is not what it should be.
     pub(super) fn suspect(&self, generation: u64, fault: &RedisFault) {
         tracing::debug!(redis = self.name(), error = %fault, "Redis connection doubted");

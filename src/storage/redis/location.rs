@@ -28,6 +28,7 @@ impl Location {
     ///
     /// Parameters: `prefix=NAME` begins every key; `ca=FILE` holds the only authorities to trust for
     /// TLS, instead of the system's; `sentinel_user` and `sentinel_password` are for the Sentinels.
+    /// With `rediss`, Sentinels and every server must speak TLS, under the names they give each other.
     pub fn parse(url: &str) -> Result<Self, LocationError> {
         let (scheme, rest) = url.split_once("://").ok_or(LocationError::Scheme)?;
         let (kind, transport) = read_scheme(scheme).ok_or(LocationError::Scheme)?;
@@ -98,7 +99,8 @@ pub enum LocationError {
     Scheme,
     /// A character ends a part too early.
     #[error(
-        "a `/`, `?`, `#`, `@`, `:` or `%` in a user or password is written as `%2F`, `%3F`, `%23`, `%40`, `%3A` or `%25`"
+        "a `/`, `?`, `#`, `@`, `:` or `%` in a user or password is written as `%2F`, `%3F`, `%23`, \
+         `%40`, `%3A` or `%25`"
     )]
     Unescaped,
     /// What stands before the `@` is no login.
@@ -106,7 +108,8 @@ pub enum LocationError {
     Login,
     /// A host is missing or impossible.
     #[error(
-        "a host must be a name, an IPv4 address or an IPv6 address in brackets, as in `redis://db.example:6379`"
+        "a host must be a name, an IPv4 address or an IPv6 address in brackets, as in \
+         `redis://db.example:6379`"
     )]
     Host,
     /// A port is no port.
@@ -120,7 +123,8 @@ pub enum LocationError {
     Database,
     /// The name of the master is missing.
     #[error(
-        "the path must be the name that the Sentinels give the master, as in `redis+sentinel://a,b,c/mymaster`"
+        "the path must be the name that the Sentinels give the master, as in \
+         `redis+sentinel://a,b,c/mymaster`"
     )]
     Master,
     /// A cluster has but one database.
@@ -139,7 +143,8 @@ pub enum LocationError {
     SentinelLogin,
     /// A parameter is unknown, empty or given twice.
     #[error(
-        "the parameters are `prefix`, `ca`, `sentinel_user` and `sentinel_password`, each once, as in `?prefix=NAME`"
+        "the parameters are `prefix`, `ca`, `sentinel_user` and `sentinel_password`, each once, as in \
+         `?prefix=NAME`"
     )]
     Parameter,
 }

@@ -55,6 +55,9 @@ impl Redis {
 
     /// Whether the server lets us track, as far as can be told now: `Err` only where it refuses.
     pub async fn may_track(&self, prefix: &str) -> Result<(), RedisFault> {
+        if !self.keeper.is_ready() {
+            return Ok(());
+        }
         let signals = Signals::unheard();
         let trial = begin(self.keeper.location(), prefix, &signals);
         match timeout(TRIAL_DEADLINE, trial).await {
@@ -100,6 +103,9 @@ impl Tracker {
     }
 
     /// Confirms once a second, until something is wrong.
+    ///
+    /// A broken line is noticed at once, a silent one by the heartbeat, and one that leads to a server
+    /// of yesterday by asking who takes the writes now.
     async fn watch(&self, keeper: &Keeper, mut nodes: Vec<Node>, signals: &Signals) -> RedisError {
         let mut ticks = interval(HEARTBEAT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -70,10 +70,13 @@ impl RedisStore {
         Self { tables, removals, repeating, sharing, tracking: Mutex::default() }
     }
 
-    async fn remove_and_note(&self, ids: &[SessionId]) -> Result<Vec<SessionId>, StoreError> {
-        let removed = self.tables.remove(ids, None).await?;
-        self.removals.note(&removed);
-        Ok(removed)
+    async fn remember_and_remove(
+        &self,
+        ids: &[SessionId],
+        user: Option<&UserId>,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        self.removals.note(ids);
+        self.tables.remove(ids, user).await
     }
 
     fn set_tracking(&self, tracking: Option<Tracking>) {
@@ -96,7 +99,7 @@ impl SessionStore for RedisStore {
     }
 
     fn remove(&self, ids: Vec<SessionId>) -> Answer<'_, Vec<SessionId>> {
-        Box::pin(async move { self.remove_and_note(&ids).await })
+        Box::pin(async move { self.remember_and_remove(&ids, None).await })
     }
 
     fn of_user(&self, user: UserId) -> Answer<'_, Vec<Entry>> {
@@ -105,9 +108,8 @@ impl SessionStore for RedisStore {
 
     fn remove_user(&self, user: UserId) -> Answer<'_, Vec<SessionId>> {
         Box::pin(async move {
-            let removed = self.tables.remove_user(&user).await?;
-            self.removals.note(&removed);
-            Ok(removed)
+            let ids = self.tables.ids_of_user(&user).await?;
+            self.remember_and_remove(&ids, Some(&user)).await
         })
     }
 

@@ -3,7 +3,7 @@
 //! Redis copies writes to its replicas a moment later: a new primary may not know of a logout that the
 //! old one has answered. Invariant: what is remembered is bounded, by time and in number.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,31 +15,51 @@ use crate::session::token::SessionId;
 use super::tables::Tables;
 
 #[derive(Default)]
-pub(super) struct Removals(Mutex<VecDeque<(Stopwatch, SessionId)>>);
+pub(super) struct Removals(Mutex<Recent>);
 
 impl Removals {
+    /// Remembers what is about to be removed: what is not answered may still be done.
     pub(super) fn note(&self, ids: &[SessionId]) {
         let mut recent = self.recent();
-        recent.extend(ids.iter().map(|id| (Stopwatch::start(), *id)));
-        let surplus = recent.len().saturating_sub(LIMIT);
-        recent.drain(..surplus);
+        for id in ids {
+            recent.removed.insert(*id);
+            recent.order.push_back((Stopwatch::start(), *id));
+        }
+        recent.drop_old();
     }
 
     /// An id that is used again is not removed any more.
     pub(super) fn forget(&self, id: SessionId) {
-        self.recent().retain(|(_, removed)| *removed != id);
+        self.recent().removed.remove(&id);
     }
 
     fn list(&self) -> Vec<SessionId> {
-        self.recent().iter().map(|(_, id)| *id).collect()
+        let mut recent = self.recent();
+        recent.drop_old();
+        recent.removed.iter().copied().collect()
     }
 
-    fn recent(&self) -> MutexGuard<'_, VecDeque<(Stopwatch, SessionId)>> {
-        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while recent.front().is_some_and(|(since, _)| since.elapsed() > MEMORY) {
-            recent.pop_front();
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Default)]
+struct Recent {
+    removed: HashSet<SessionId>,
+    order: VecDeque<(Stopwatch, SessionId)>,
+}
+
+impl Recent {
+    fn drop_old(&mut self) {
+        let is_old = |order: &VecDeque<(Stopwatch, SessionId)>| {
+            order.len() > LIMIT || order.front().is_some_and(|(since, _)| since.elapsed() > MEMORY)
+        };
+        while is_old(&self.order) {
+            if let Some((_, id)) = self.order.pop_front() {
+                self.removed.remove(&id);
+            }
         }
-        recent
     }
 }
 
@@ -62,5 +82,5 @@ pub(super) fn repeat(tables: Arc<Tables>, removals: Arc<Removals>) -> JoinHandle
     })
 }
 
-const MEMORY: Duration = Duration::from_secs(60);
-const LIMIT: usize = 65_536;
+const MEMORY: Duration = Duration::from_mins(1);
+const LIMIT: usize = 1 << 17;

@@ -83,7 +83,8 @@ impl Tables {
         for (id, answer) in ids.iter().zip(answers) {
             if let Value::BulkString(head) = answer? {
                 removed.push(*id);
-                self.leave(*id, encoding::head(&head).map(|(head, _)| head), user, &mut commands);
+                let head = encoding::head(&head).map(|(head, _)| head);
+                self.leave(*id, head.as_ref(), user, &mut commands);
             }
         }
         // The sessions are gone: entries that stay are passed over.
@@ -101,10 +102,8 @@ impl Tables {
         Ok(entries)
     }
 
-    pub(super) async fn remove_user(&self, user: &UserId) -> Result<Vec<SessionId>, StoreError> {
-        let places = self.places_of_user(user).await?;
-        let ids: Vec<SessionId> = places.into_iter().map(|place| place.id).collect();
-        self.remove(&ids, Some(user)).await
+    pub(super) async fn ids_of_user(&self, user: &UserId) -> Result<Vec<SessionId>, StoreError> {
+        Ok(self.places_of_user(user).await?.into_iter().map(|place| place.id).collect())
     }
 
     pub(super) async fn users(&self, now: Timestamp) -> Result<Vec<UserId>, StoreError> {
@@ -179,7 +178,7 @@ impl Tables {
                 Ok(_) => {}
                 // It harms no other; whoever loads it hears of it.
                 Err(fault) => {
-                    tracing::warn!(session = %touch.id, error = %fault, "session cannot be touched")
+                    tracing::warn!(session = %touch.id, error = %fault, "session cannot be touched");
                 }
             }
         }
@@ -236,12 +235,12 @@ impl Tables {
         }
     }
 
-    fn leave(&self, id: SessionId, head: Option<Head>, user: Option<&UserId>, commands: &mut Vec<Cmd>) {
+    fn leave(&self, id: SessionId, head: Option<&Head>, user: Option<&UserId>, commands: &mut Vec<Cmd>) {
         commands.push(take_out(self.keys.ends(), id));
-        if let Some(head) = &head {
+        if let Some(head) = head {
             commands.push(take_out(self.keys.of_key(head.key), id));
         }
-        if let Some(user) = user.or(head.as_ref().map(|head| &head.user)) {
+        if let Some(user) = user.or(head.map(|head| &head.user)) {
             commands.push(take_out(self.keys.of_user(user), id));
         }
     }
@@ -358,7 +357,7 @@ fn score(time: Timestamp) -> i64 {
 }
 
 const EXACT: i64 = 1 << 53;
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
 /// A thousand years.
 const LONGEST_LIFE: i64 = 365_000 * DAY_MILLIS;
