@@ -11,21 +11,21 @@ use crate::session::lifetime::RENEWAL_GRACE;
 use crate::session::{
     Beyond, Binding, Config, CookieConfig, Guests, Lifetimes, Limit, Policy, SameSite, StoreDown, StoreKind,
 };
-use crate::storage::{redis, sql};
+use crate::storage::{memcached, redis, sql};
 
 use super::kind::choose;
 use super::path::sqlite_file;
 use super::problem::{Wrong, nearest, quoted};
 use super::quantity::{self, show_duration};
 use super::read::{Empty, Section, Zero};
+use super::secret_text::{self, Keys};
 
-/// Reads `[session]`; files are relative to `state_dir`.
-pub(super) fn read(root: &mut Section<'_>, state_dir: &Path) -> Config {
+/// Reads `[session]`; databases are relative to `state_dir`, files with secrets to `folder`.
+pub(super) fn read(root: &mut Section<'_>, folder: &Path, state_dir: &Path) -> Config {
     root.within("session", |section| {
-        let store = section
-            .text("store", |text| store(state_dir, text))
+        let store = secret_text::read(section, &STORE, folder, |text| store(state_dir, text))
             .unwrap_or_else(|| StoreKind::Sqlite(state_dir.join("sessions.db")));
-        let store = read_deny_list(section, state_dir, store);
+        let store = read_deny_list(section, folder, state_dir, store);
         let lifetimes = read_lifetimes(section);
         let cookie = section.within("cookie", read_cookie);
         let limit = read_limit(section);
@@ -51,6 +51,7 @@ fn store(state_dir: &Path, text: &str) -> Result<StoreKind, Wrong> {
         _ if REDIS.contains(&scheme) => {
             redis::Location::parse(text).map(StoreKind::Redis).map_err(not_a_place)
         }
+        "memcached" => memcached::Location::parse(text).map(StoreKind::Memcached).map_err(not_a_place),
         _ if SQL.contains(&scheme) => sql::Location::parse(text).map(StoreKind::Sql).map_err(not_a_place),
         _ => Err(unknown_store(scheme)),
     }
@@ -66,8 +67,8 @@ fn ended(state_dir: &Path) -> StoreKind {
 }
 
 /// Reads where ended sessions are marked, for sessions that browsers keep.
-fn read_deny_list(section: &mut Section<'_>, state_dir: &Path, store: StoreKind) -> StoreKind {
-    let marks = section.text("deny_list", |text| deny_list(state_dir, text));
+fn read_deny_list(section: &mut Section<'_>, folder: &Path, state_dir: &Path, store: StoreKind) -> StoreKind {
+    let marks = secret_text::read(section, &DENY_LIST, folder, |text| deny_list(state_dir, text));
     match (store, marks) {
         (StoreKind::Browser(_), Some(marks)) => StoreKind::Browser(Box::new(marks)),
         (StoreKind::Browser(marks), None) => StoreKind::Browser(marks),
@@ -83,7 +84,7 @@ fn read_deny_list(section: &mut Section<'_>, state_dir: &Path, store: StoreKind)
 fn deny_list(state_dir: &Path, text: &str) -> Result<StoreKind, Wrong> {
     match store(state_dir, text)? {
         // SECURITY: a mark that is lost brings an ended session back.
-        StoreKind::Memory | StoreKind::Browser(_) => {
+        StoreKind::Memory | StoreKind::Memcached(_) | StoreKind::Browser(_) => {
             Err(Wrong::new("ended sessions would come back when it forgets them")
                 .help("write `sqlite:FILE`, or a Redis or database"))
         }
@@ -93,7 +94,7 @@ fn deny_list(state_dir: &Path, text: &str) -> Result<StoreKind, Wrong> {
 
 fn unknown_store(scheme: &str) -> Wrong {
     let wrong = Wrong::new(format!("{} is not a kind of session store", quoted(scheme)));
-    let known = ["memory", "sqlite", "cookie"].into_iter().chain(REDIS).chain(SQL);
+    let known = ["memory", "sqlite", "cookie", "memcached"].into_iter().chain(REDIS).chain(SQL);
     match nearest(scheme, known) {
         Some(near) => wrong.did_you_mean(&format!("{near}:")),
         None => wrong.help(STORES),
@@ -245,6 +246,10 @@ const BEYOND: [(&str, Beyond); 2] = [("evict-oldest", Beyond::EvictOldest), ("re
 const BINDINGS: [(&str, BoundTo); 2] = [("user-agent", BoundTo::UserAgent), ("address", BoundTo::Address)];
 
 const COOKIE_NAME_LIMIT: usize = 64;
+
+const STORE: Keys = Keys { here: "store", file: "store_file", env: "store_env" };
+
+const DENY_LIST: Keys = Keys { here: "deny_list", file: "deny_list_file", env: "deny_list_env" };
 
 const STORES: &str = "write `sqlite:FILE`, `memory:`, `cookie:`, or the URL of a Redis or a database";
 

@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::storage::{redis, sql};
+use crate::storage::{memcached, redis, sql};
 
 pub mod binding;
 pub mod cookie;
@@ -53,6 +53,8 @@ pub enum StoreKind {
     Redis(redis::Location),
     /// In a PostgreSQL or MySQL database.
     Sql(sql::Location),
+    /// In memcached servers.
+    Memcached(memcached::Location),
     /// In the cookies of the browsers; only which sessions were ended is kept, in this store.
     Browser(Box<StoreKind>),
 }

@@ -547,7 +547,7 @@ mod tests {
         let ring = KeyRing::generate(NOW);
         let before = session("alice", &ring);
         let ring = ring.rotate(NOW);
-        let later = NOW + std::time::Duration::from_secs(900);
+        let later = NOW + std::time::Duration::from_mins(15);
         before.advance(2, later);
         before.advance(1, NOW);
         before.rekey(ring.signer().id());
@@ -561,7 +561,7 @@ mod tests {
     fn only_the_same_session_is_merged() {
         let ring = KeyRing::generate(NOW);
         let (alice, bob) = (session("alice", &ring), session("bob", &ring));
-        bob.touch(NOW + std::time::Duration::from_secs(60));
+        bob.touch(NOW + std::time::Duration::from_mins(1));
         assert!(!alice.merge(&bob));
         assert_eq!(alice.last_seen(), NOW);
     }

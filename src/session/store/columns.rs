@@ -52,7 +52,7 @@ pub(super) fn key_uses(found: Vec<KeyUseColumns>) -> Vec<KeyUse> {
     found.into_iter().filter_map(key_use).collect()
 }
 
-pub(super) fn ids(found: Vec<Vec<u8>>) -> Vec<SessionId> {
+pub(super) fn ids(found: &[Vec<u8>]) -> Vec<SessionId> {
     found.iter().filter_map(|id| session_id(id)).collect()
 }
 

@@ -38,9 +38,10 @@ impl Guarded {
         Self { guard, prober, control: Handle::current() }
     }
 
-    /// Whether the store answers, as far as the last calls tell.
-    pub(crate) fn state(&self) -> State {
-        self.guard.breaker.health().down.clone().map_or(State::Answers, State::Down)
+    /// Why the store is left alone; nothing while it answers.
+    #[cfg(test)]
+    fn down(&self) -> Option<String> {
+        self.guard.breaker.health().down.clone()
     }
 
     /// Calls on the runtime that the store's connections belong to. A call goes on to its end even if
@@ -84,7 +85,8 @@ impl SessionStore for Guarded {
     }
 
     fn remove(&self, ids: Vec<SessionId>) -> Answer<'_, Vec<SessionId>> {
-        self.ask(ONE, move |store| store.remove(ids))
+        let limit = if ids.len() > 1 { MANY } else { ONE };
+        self.ask(limit, move |store| store.remove(ids))
     }
 
     fn of_user(&self, user: UserId) -> Answer<'_, Vec<Entry>> {
@@ -124,24 +126,6 @@ impl SessionStore for Guarded {
         self.prober.abort();
         self.guard.store.close()
     }
-}
-
-/// Whether a store answers.
-#[derive(Clone, Debug)]
-pub(crate) enum State {
-    /// It does.
-    Answers,
-    /// It does not, and is probed until it does.
-    Down(Down),
-}
-
-/// A store that does not answer.
-#[derive(Clone, Debug)]
-pub(crate) struct Down {
-    /// What its last failure said.
-    pub(crate) reason: String,
-    /// Runs since it is down.
-    pub(crate) since: Stopwatch,
 }
 
 /// What the guarded store and its prober share.
@@ -184,7 +168,7 @@ impl Breaker {
         let health = self.health();
         match &health.down {
             _ if health.closed => Err(StoreError::Unavailable("it is closed".to_owned())),
-            Some(down) => Err(StoreError::Unavailable(down.reason.clone())),
+            Some(reason) => Err(StoreError::Unavailable(reason.clone())),
             None => Ok(Begin(health.answers)),
         }
     }
@@ -213,10 +197,10 @@ impl Breaker {
         row.count = row.count.saturating_add(1);
         let is_down = row.count >= FAILURES || row.since.elapsed() >= FAILING_FOR;
         if let Some(down) = &mut health.down {
-            reason.clone_into(&mut down.reason);
+            reason.clone_into(down);
         } else if is_down {
             tracing::error!(reason, "session store is down");
-            health.down = Some(Down { reason: reason.to_owned(), since: Stopwatch::start() });
+            health.down = Some(reason.to_owned());
             self.opened.notify_one();
         }
     }
@@ -241,7 +225,8 @@ struct Health {
     answers: u64,
     /// The failures since its last answer.
     row: Option<FailureRow>,
-    down: Option<Down>,
+    /// Why it is left alone.
+    down: Option<String>,
     closed: bool,
 }
 
@@ -384,7 +369,7 @@ mod tests {
     }
 
     fn is_down(store: &Guarded) -> bool {
-        matches!(store.state(), State::Down(_))
+        store.down().is_some()
     }
 
     /// Lets the paused time go on until the store is up again.
@@ -409,8 +394,8 @@ mod tests {
         fail(&store, 2).await;
         assert!(!is_down(&store));
         fail(&store, 1).await;
-        let State::Down(down) = store.state() else { panic!("still up") };
-        assert_eq!(down.reason, "refused");
+        let reason = store.down().expect("it is down");
+        assert_eq!(reason, "refused");
         fail(&store, 100).await;
         assert_eq!(inner.calls(), 3);
     }

@@ -81,7 +81,7 @@ impl SessionStore for MySqlStore {
                 let ids = Arc::clone(&ids);
                 Box::pin(async move { remove(connection, &ids).await })
             });
-            Ok(columns::ids(gone.await?))
+            Ok(columns::ids(&gone.await?))
         })
     }
 
@@ -105,7 +105,7 @@ impl SessionStore for MySqlStore {
                 let user = Arc::clone(&user);
                 Box::pin(async move { remove_user(connection, &user).await })
             });
-            Ok(columns::ids(gone.await?))
+            Ok(columns::ids(&gone.await?))
         })
     }
 

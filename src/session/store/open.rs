@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::SessionStore;
 use super::guarded::Guarded;
+use super::memcached::MemcachedStore;
 use super::memory::MemoryStore;
 use super::mysql::MySqlStore;
 use super::postgres::PostgresStore;
@@ -36,6 +37,10 @@ async fn open_kept(kind: &StoreKind, clock: &Clock) -> Result<Box<dyn SessionSto
         StoreKind::Memory | StoreKind::Browser(_) => return Ok(Box::new(MemoryStore::new())),
         StoreKind::Sqlite(path) => Box::new(SqliteStore::open(path).await?),
         StoreKind::Redis(location) => Box::new(RedisStore::open(location.clone(), clock.clone()).await),
+        // Of several servers one may be down: each is guarded by its connections.
+        StoreKind::Memcached(location) => {
+            return Ok(Box::new(MemcachedStore::open(location, clock.clone())));
+        }
         StoreKind::Sql(location) => match location.engine() {
             Engine::Postgres => Box::new(PostgresStore::new(location.clone())),
             Engine::MySql => Box::new(MySqlStore::new(location)),

@@ -88,7 +88,7 @@ impl SessionStore for PostgresStore {
             let gone = self.database.run(Repeat::Never, move |connection| {
                 Box::pin(sqlx::query_scalar(REMOVE).bind(ids.clone()).fetch_all(connection))
             });
-            Ok(columns::ids(gone.await?))
+            Ok(columns::ids(&gone.await?))
         })
     }
 
@@ -109,7 +109,7 @@ impl SessionStore for PostgresStore {
             let gone = self.database.run(Repeat::Never, move |connection| {
                 Box::pin(sqlx::query_scalar(REMOVE_USER).bind(user.to_string()).fetch_all(connection))
             });
-            Ok(columns::ids(gone.await?))
+            Ok(columns::ids(&gone.await?))
         })
     }
 
@@ -234,10 +234,13 @@ fn tell(listener: &dyn Listener, heard: Heard<'_>) {
         Heard::Began => listener.began(),
         Heard::Confirmed => listener.confirmed(),
         Heard::Lost => listener.lost(),
-        Heard::Notice(text) => match id_of_notice(text) {
-            Some(id) => listener.changed(id),
-            None => tracing::warn!(channel = CHANNEL, "notice without a session's id ignored"),
-        },
+        Heard::Notice(text) => {
+            if let Some(id) = id_of_notice(text) {
+                listener.changed(id);
+            } else {
+                tracing::warn!(channel = CHANNEL, "notice without a session's id ignored");
+            }
+        }
     }
 }
 

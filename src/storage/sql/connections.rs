@@ -157,8 +157,8 @@ const CONNECT: Duration = Duration::from_secs(1);
 const PROVEN: Duration = Duration::from_secs(1);
 const PROOF: Duration = Duration::from_millis(500);
 /// Firewalls and proxies drop what is silent for long; and a name may come to mean another server.
-const IDLE: Duration = Duration::from_secs(60);
-const LIFE: Duration = Duration::from_secs(30 * 60);
+const IDLE: Duration = Duration::from_mins(1);
+const LIFE: Duration = Duration::from_mins(30);
 /// How long to wait at the end for those at work, and for each connection.
 const FINISH: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_millis(200);

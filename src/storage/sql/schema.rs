@@ -137,7 +137,7 @@ type Outcome = Result<(), SqlError>;
 /// How long a look at the version may take, and a change of the tables: an index over millions of rows
 /// needs its time.
 const LOOK: Duration = Duration::from_secs(1);
-const UPGRADE: Duration = Duration::from_secs(120);
+const UPGRADE: Duration = Duration::from_mins(2);
 
 #[cfg(test)]
 mod tests {
