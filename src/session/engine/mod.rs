@@ -34,6 +34,7 @@ use super::{Beyond, Config, Guests, Limit, Policy, StoreKind};
 
 mod find;
 mod freshness;
+mod inspect;
 mod list;
 mod trail;
 mod upkeep;
@@ -44,7 +45,8 @@ mod tests;
 
 use find::Source;
 use freshness::{Freshness, News};
-pub use list::{Listed, Page};
+pub use inspect::{Inspection, Standing};
+pub use list::{Listed, Page, Stats};
 use trail::Cause;
 pub use visit::{Activity, Live, Resumed, Visit};
 
