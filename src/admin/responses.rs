@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Collected, Full, Limited};
 use hyper::body::Body;
 use serde::Serialize;
 use serde_json::Value;
@@ -64,7 +64,7 @@ async fn reload(control: &dyn Control) -> Answer {
 }
 
 async fn ask<B: Body<Error: Into<BoxError>>>(desk: &Desk, body: B) -> Answer {
-    let Ok(body) = Limited::new(body, QUESTION_LIMIT).collect().await.map(|body| body.to_bytes()) else {
+    let Ok(body) = Limited::new(body, QUESTION_LIMIT).collect().await.map(Collected::to_bytes) else {
         return refuse(StatusCode::PAYLOAD_TOO_LARGE, "the question is cut off or too long");
     };
     match serde_json::from_slice(&body) {

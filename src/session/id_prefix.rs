@@ -81,11 +81,11 @@ mod tests {
     fn every_beginning_of_an_id_names_it_and_no_other() {
         let (one, other) = (Token::generate().session(), Token::generate().session());
         for length in IdPrefix::SHORTEST..=64 {
-            let prefix: IdPrefix = one.to_hex()[..length].parse().unwrap();
+            let prefix: IdPrefix = one.to_hex().split_at(length).0.parse().unwrap();
             assert!(prefix.begins(one) && !prefix.begins(other), "{prefix}");
             assert_eq!(prefix.whole(), (length == 64).then_some(one));
         }
-        let upper: IdPrefix = one.to_hex()[..9].to_ascii_uppercase().parse().unwrap();
+        let upper: IdPrefix = one.to_hex().split_at(9).0.to_ascii_uppercase().parse().unwrap();
         assert!(upper.begins(one));
     }
 

@@ -12,7 +12,7 @@ use crate::cli::report::Failure;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::session::Lifetimes;
-use crate::session::keyring::{KeyId, KeyRing};
+use crate::session::keyring::{Key, KeyId, KeyRing};
 
 /// The sessions that depend on each key.
 pub(super) struct Dependence {
@@ -101,7 +101,7 @@ impl Dependence {
     fn by_lifetimes(&self, ring: &KeyRing, id: KeyId, now: Timestamp) -> CanGo {
         let Some(key) = ring.key(id) else { return CanGo::Now };
         let later = ring.keys().filter(|other| other.id() != id && other.created() >= key.created());
-        let Some(replaced) = later.map(|other| other.created()).min() else { return CanGo::Signer };
+        let Some(replaced) = later.map(Key::created).min() else { return CanGo::Signer };
         let last = replaced + self.lifetimes.longest();
         if last <= now { CanGo::Now } else { CanGo::After(last.to_string()) }
     }

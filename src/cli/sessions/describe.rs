@@ -138,7 +138,8 @@ mod tests {
         );
         for column in ["USER", "CREATED", "LAST SEEN", "ENDS IN", "ADDRESS", "REMEMBERED", "BROWSER"] {
             let at = HEAD.find(column).unwrap();
-            assert!(line[..at].ends_with("  ") && !line[at..].starts_with(' '), "{column}");
+            let (before, value) = line.split_at(at);
+            assert!(before.ends_with("  ") && !value.starts_with(' '), "{column}");
         }
         let unreadable = Entry::Unreadable { id: "ab".repeat(32), unreadable: "damaged".to_owned() };
         assert_eq!(super::line(&unreadable), "abababababababab  (cannot be used: damaged)\n");

@@ -52,8 +52,20 @@ enum SessionsCommand {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "which", required = true, multiple = false, args = ["id", "user", "all"])]
 struct Revoke {
+    #[command(flatten)]
+    which: WhichArguments,
+    /// Do not ask whether all are really meant
+    #[arg(long, requires = "all")]
+    yes: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct WhichArguments {
     /// The id of a session, or the first 8 digits of it or more
     id: Option<String>,
     /// All sessions of this user
@@ -62,12 +74,6 @@ struct Revoke {
     /// All sessions there are
     #[arg(long)]
     all: bool,
-    /// Do not ask whether all are really meant
-    #[arg(long, requires = "all")]
-    yes: bool,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
 }
 
 impl Sessions {
@@ -97,7 +103,7 @@ async fn stats(config: &Config, json: bool) -> Result<String, Failure> {
 
 impl Revoke {
     async fn run(self, config: &Config) -> Result<String, Failure> {
-        let (which, whose) = match (&self.id, &self.user) {
+        let (which, whose) = match (&self.which.id, &self.which.user) {
             (Some(id), _) => (Which::Id(id_prefix(id)?), String::new()),
             (None, Some(name)) => (Which::User(user_id(name)?), format!(" of `{name}`")),
             (None, None) => {
