@@ -11,7 +11,7 @@ use super::question::{Cursor, Ended, Entry, KeyUse, Question, SessionPage, Sessi
 use super::{cookie_report, session_report};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::UserId;
-use crate::session::engine::{EndReason, Engine, Listed, Standing};
+use crate::session::engine::{EndReason, Engine, Listed, OfUser, Others, Standing};
 use crate::session::store::{self, Place, StoreError};
 use crate::session::{IdPrefix, SessionId};
 
@@ -56,7 +56,7 @@ impl Desk {
             .next
             .map(|Place { expires_at, id }| Cursor { ends: expires_at.as_millis(), id: id.to_hex() });
         let sessions = page.sessions.iter().filter_map(|listed| self.entry(listed)).collect();
-        Ok(SessionPage { sessions, next })
+        Ok(SessionPage { sessions, next, partial: None })
     }
 
     /// Nothing for a session that is over and not swept yet.
@@ -77,9 +77,16 @@ impl Desk {
 
     async fn sessions_of(&self, user: &UserId) -> Result<SessionPage, DeskError> {
         let (lifetimes, now) = (self.engine.policy().lifetimes, self.clock.now());
-        let sessions = self.engine.sessions_of(user).await?;
-        let entry = |session: &_| Entry::Live(Box::new(session_report::info(session, &lifetimes, now)));
-        Ok(SessionPage { sessions: sessions.iter().map(|session| entry(session)).collect(), next: None })
+        let OfUser { sessions, others } = self.engine.known_of(user).await?;
+        let sessions = sessions
+            .iter()
+            .map(|session| Entry::Live(Box::new(session_report::info(session, &lifetimes, now))))
+            .collect();
+        let partial = match others {
+            Others::None => None,
+            Others::Perhaps(why) => Some(why.to_owned()),
+        };
+        Ok(SessionPage { sessions, next: None, partial })
     }
 
     async fn show(&self, prefix: &IdPrefix) -> Result<SessionReport, DeskError> {

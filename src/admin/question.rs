@@ -100,6 +100,8 @@ pub struct SessionPage {
     pub sessions: Vec<Entry>,
     /// Where the next page begins; nothing after the last.
     pub next: Option<Cursor>,
+    /// Why there may be others, which only other processes know.
+    pub partial: Option<String>,
 }
 
 /// A session in a list.

@@ -93,7 +93,7 @@ fn save(config: &Config, ring: &KeyRing, done: &str) -> Result<String, Failure> 
         Err(AskError::NotRunning(_)) => "no gateway is running here; it holds from the next start",
         Err(error) => {
             return Err(Failure::failed(format!(
-                "the file is written, but the running gateway refused it: {error}"
+                "the file is written, but the running gateway has not taken it over: {error}"
             )));
         }
     };

@@ -38,6 +38,11 @@ impl<'a> Office<'a> {
         }
     }
 
+    /// Whether the store itself was opened, because no gateway runs.
+    pub(super) const fn is_at_rest(&self) -> bool {
+        self.at_rest.is_some()
+    }
+
     /// What a person should know of who answered.
     pub(super) fn remark(&self) -> &'static str {
         match (&self.at_rest, &self.config.session.store) {

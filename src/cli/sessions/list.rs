@@ -22,7 +22,7 @@ pub(super) struct List {
     /// No more than so many
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
-    /// As JSON: `sessions`, and whether there are `more`
+    /// As JSON: `sessions`, and whether there are or may be `more`
     #[arg(long)]
     json: bool,
 }
@@ -31,17 +31,20 @@ impl List {
     pub(super) async fn run(self, config: &Config) -> Result<String, Failure> {
         let mut pages = self.pages()?;
         let office = Office::open(config, Errand::Look).await?;
-        let printed = pages.print(&office, &self.paper()).await;
+        let printed = pages.print(&office, self.paper()).await;
         let remark = office.remark();
         office.close().await;
-        let rest = printed?;
-        let more = rest == Rest::More;
-        if self.json {
-            return Ok(format!("],\"more\":{more}}}\n"));
+        Ok(self.foot(&printed?) + if self.json { "" } else { remark })
+    }
+
+    fn foot(&self, rest: &Rest) -> String {
+        let more = *rest != Rest::Nothing;
+        match rest {
+            _ if self.json => format!("],\"more\":{more}}}\n"),
+            Rest::Nothing => String::new(),
+            Rest::More => format!("there are more than {}; `--limit N` shows more\n", self.limit),
+            Rest::Unknown(why) => format!("there may be others, unused in this process so far: {why}\n"),
         }
-        let limit = self.limit;
-        let left_out = format!("there are more than {limit}; `--limit N` shows more\n");
-        Ok(format!("{}{remark}", if more { &left_out } else { "" }))
     }
 
     fn pages(&self) -> Result<Pages, Failure> {
@@ -72,28 +75,38 @@ enum Paper {
     Json,
 }
 
-/// Whether everything was printed.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What was not printed.
+#[derive(Clone, PartialEq, Eq)]
 enum Rest {
     Nothing,
     More,
+    /// There may be something, for this reason.
+    Unknown(String),
 }
 
 impl Pages {
-    async fn print(&mut self, office: &Office<'_>, paper: &Paper) -> Result<Rest, Failure> {
+    async fn print(&mut self, office: &Office<'_>, paper: Paper) -> Result<Rest, Failure> {
+        // Nothing is printed before the first answer, so that an error stands alone.
+        let mut text = paper.head().to_owned();
         let mut separator = "";
-        let mut head = paper.head();
         while let Some(question) = self.next.take() {
             let page: SessionPage = office.ask(question).await.map_err(Failure::failed)?;
-            // Nothing is printed before the first answer, so that an error stands alone.
-            say(std::mem::take(&mut head));
+            if let Some(why) = page.partial.as_ref().filter(|_| office.is_at_rest()) {
+                return Err(Failure::failed(why));
+            }
             for entry in &page.sessions {
                 if self.left == 0 {
+                    say(&text);
                     return Ok(Rest::More);
                 }
                 self.left = self.left.saturating_sub(1);
-                say(&paper.entry(entry, separator)?);
+                text.push_str(&paper.entry(entry, separator)?);
                 separator = ",";
+            }
+            say(&text);
+            text.clear();
+            if let Some(why) = page.partial {
+                return Ok(Rest::Unknown(why));
             }
             self.next = page.next.map(|next| page_after(Some(next)));
         }

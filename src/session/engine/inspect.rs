@@ -17,6 +17,9 @@ use crate::session::record::{Session, Untrusted};
 use crate::session::store::{Claim, Row, StoreError};
 use crate::session::token::SessionId;
 
+#[cfg(test)]
+mod tests;
+
 /// How a session stands.
 #[derive(Clone, Debug)]
 pub enum Standing {

@@ -33,6 +33,24 @@ pub struct Page {
     pub next: Option<Place>,
 }
 
+/// The sessions of a user, as far as they are known.
+#[derive(Clone, Debug)]
+pub struct OfUser {
+    /// The live ones, the newest first.
+    pub sessions: Vec<Arc<Session>>,
+    /// Whether there may be others.
+    pub others: Others,
+}
+
+/// Whether a list may lack sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// It lacks none.
+    None,
+    /// It holds what is in memory here: the store keeps no list, as it says itself.
+    Perhaps(&'static str),
+}
+
 /// The sessions there are, in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
@@ -79,6 +97,11 @@ impl Engine {
 }
 
 impl Engine {
+    /// The live sessions of a user, and whether these are all.
+    pub async fn known_of(&self, user: &UserId) -> Result<OfUser, StoreError> {
+        self.shared.known_of(user).await
+    }
+
     /// The sessions whose id begins so, no more than a few. Reads the list of all sessions, unless the
     /// whole id is given; whether they live is not asked.
     pub async fn named(&self, prefix: &IdPrefix) -> Result<Vec<SessionId>, StoreError> {
@@ -161,15 +184,22 @@ impl Shared {
     }
 
     pub(super) async fn sessions_of(&self, user: &UserId) -> Result<Vec<Arc<Session>>, StoreError> {
-        let mut sessions = match self.store.of_user(user.clone()).await {
-            Ok(entries) => entries.iter().filter_map(|entry| self.listed(entry).session.ok()).collect(),
-            Err(StoreError::Unsupported(_)) => self.cache.of_user(user),
+        self.known_of(user).await.map(|known| known.sessions)
+    }
+
+    async fn known_of(&self, user: &UserId) -> Result<OfUser, StoreError> {
+        let (mut sessions, others) = match self.store.of_user(user.clone()).await {
+            Ok(entries) => {
+                let listed = entries.iter().filter_map(|entry| self.listed(entry).session.ok());
+                (listed.collect::<Vec<_>>(), Others::None)
+            }
+            Err(StoreError::Unsupported(why)) => (self.cache.of_user(user), Others::Perhaps(why)),
             Err(error) => return Err(error),
         };
         let (lifetimes, now) = (self.settings.load().policy.lifetimes, self.clock.now());
         sessions.retain(|session| lifetimes.ended(session.times(), now).is_none());
         sessions.sort_by_key(|session| std::cmp::Reverse((session.created(), session.id())));
-        Ok(sessions)
+        Ok(OfUser { sessions, others })
     }
 
     /// The session of an entry, as memory knows it if it does.

@@ -46,7 +46,7 @@ mod tests;
 use find::Source;
 use freshness::{Freshness, News};
 pub use inspect::{Inspection, Standing};
-pub use list::{Listed, Page, Stats};
+pub use list::{Listed, OfUser, Others, Page, Stats};
 use trail::Cause;
 pub use visit::{Activity, Live, Resumed, Visit};
 
