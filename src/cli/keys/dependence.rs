@@ -72,21 +72,10 @@ impl Dependence {
 
     /// What speaks against removing a key.
     pub(super) fn refusal(&self, ring: &KeyRing, id: KeyId, now: Timestamp) -> Option<String> {
-        match (self.sessions(id), &self.counted) {
-            (Some(0), _) => return None,
-            (Some(sessions), _) => {
-                let used = self.counted.as_ref().ok().and_then(|counted| find(counted, id));
-                let until = used.map(|used| used.until.as_str()).unwrap_or_default();
-                let (sessions, they) = match sessions {
-                    1 => ("one session depends".to_owned(), "it"),
-                    many => (format!("{many} sessions depend"), "they"),
-                };
-                let rest = "`--force` ends them now";
-                return Some(format!("{sessions} on key {id}, until {until} if {they} stay unused; {rest}"));
-            }
-            (None, _) => {}
-        }
-        let why = self.counted.as_ref().err().map_or("", String::as_str);
+        let why = match &self.counted {
+            Ok(counted) => return find(counted, id).filter(|used| used.sessions > 0).map(needed),
+            Err(why) => why,
+        };
         match self.by_lifetimes(ring, id, now) {
             CanGo::Now => None,
             CanGo::Signer => Some(format!("key {id} signs; {why}; `--force` removes it all the same")),
@@ -105,6 +94,15 @@ impl Dependence {
         let last = replaced + self.lifetimes.longest();
         if last <= now { CanGo::Now } else { CanGo::After(last.to_string()) }
     }
+}
+
+fn needed(used: &KeyUse) -> String {
+    let KeyUse { key, sessions, until } = used;
+    let (sessions, they_stay) = match sessions {
+        1 => ("one session depends".to_owned(), "it stays"),
+        many => (format!("{many} sessions depend"), "they stay"),
+    };
+    format!("{sessions} on key {key}, until {until} if {they_stay} unused; `--force` ends them now")
 }
 
 fn find(counted: &[KeyUse], id: KeyId) -> Option<&KeyUse> {

@@ -54,7 +54,8 @@ pub(in crate::cli) fn session(session: &SessionInfo) -> String {
     row(&mut text, "authenticated", &session.authenticated);
     row(&mut text, "last seen", &session.last_seen);
     row(&mut text, "address", &session.address.to_string());
-    row(&mut text, "browser", &printable(&session.user_agent));
+    let user_agent = if session.user_agent.is_empty() { "-" } else { &session.user_agent };
+    row(&mut text, "browser", &printable(user_agent));
     row(&mut text, "key", &session.key);
     row(&mut text, "ends", &session.ends);
     for (limit, seconds) in limits(session.left) {
