@@ -2,16 +2,13 @@
 
 use std::fmt::Write;
 
-use http::Method;
-
 use super::place::{ConfigPath, wait};
 use super::report::Failure;
 use crate::admin::{ReloadReport, client};
 
 pub(super) fn run(config: &ConfigPath) -> Result<String, Failure> {
     let socket = config.load()?.admin.socket;
-    let report: ReloadReport =
-        wait(async { client::ask(&socket, Method::POST, "/reload").await.map_err(Failure::failed) })?;
+    let report: ReloadReport = wait(async { client::reload(&socket).await.map_err(Failure::failed) })?;
     Ok(describe(&report))
 }
 

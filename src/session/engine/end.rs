@@ -82,7 +82,7 @@ impl EndReason {
         }
     }
 
-    const fn kind(self) -> EventKind {
+    pub(super) const fn kind(self) -> EventKind {
         match self {
             Self::Logout => EventKind::SessionEnded,
             Self::Revoked | Self::AccountDisabled | Self::Replaced | Self::Evicted => {

@@ -33,6 +33,7 @@ mod end;
 mod find;
 mod freshness;
 mod guest;
+mod inspect;
 mod list;
 mod trail;
 mod upkeep;
@@ -46,7 +47,8 @@ pub use end::EndReason;
 use find::Source;
 use freshness::{Freshness, News};
 pub use guest::Guest;
-pub use list::{Listed, Page};
+pub use inspect::{Inspection, Standing};
+pub use list::{Listed, OfUser, Others, Page, Stats};
 pub use visit::{Activity, Live, Resumed, Visit};
 
 /// What a request presents, before anybody looks for its session.
