@@ -36,6 +36,15 @@ impl Engine {
         self.shared.sessions_of(user).await
     }
 
+    /// The same, where the store can tell; nothing where it cannot, since memory alone may leave some out.
+    pub async fn all_sessions_of(&self, user: &UserId) -> Result<Option<Vec<Arc<Session>>>, StoreError> {
+        match self.shared.stored_sessions_of(user).await {
+            Ok(sessions) => Ok(Some(sessions)),
+            Err(StoreError::Unsupported(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// All stored sessions behind `after`, at most `limit` of them; expired ones that are not swept yet
     /// are among them.
     pub async fn page(&self, after: Option<Place>, limit: usize) -> Result<Page, StoreError> {
@@ -61,15 +70,23 @@ impl Engine {
 
 impl Shared {
     pub(super) async fn sessions_of(&self, user: &UserId) -> Result<Vec<Arc<Session>>, StoreError> {
-        let mut sessions = match self.store.of_user(user.clone()).await {
-            Ok(entries) => entries.iter().filter_map(|entry| self.listed(entry).session).collect(),
-            Err(StoreError::Unsupported(_)) => self.cache.of_user(user),
-            Err(error) => return Err(error),
-        };
+        match self.stored_sessions_of(user).await {
+            Err(StoreError::Unsupported(_)) => Ok(self.live(self.cache.of_user(user))),
+            answer => answer,
+        }
+    }
+
+    async fn stored_sessions_of(&self, user: &UserId) -> Result<Vec<Arc<Session>>, StoreError> {
+        let entries = self.store.of_user(user.clone()).await?;
+        Ok(self.live(entries.iter().filter_map(|entry| self.listed(entry).session).collect()))
+    }
+
+    /// Those that have not reached a limit, the newest first.
+    fn live(&self, mut sessions: Vec<Arc<Session>>) -> Vec<Arc<Session>> {
         let (lifetimes, now) = (self.settings.load().policy.lifetimes, self.clock.now());
         sessions.retain(|session| lifetimes.ended(session.times(), now).is_none());
         sessions.sort_by_key(|session| std::cmp::Reverse((session.created(), session.id())));
-        Ok(sessions)
+        sessions
     }
 
     /// The session of an entry, as memory knows it if it does.
