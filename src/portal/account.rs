@@ -46,11 +46,12 @@ impl Portal {
         Ok(page::render(visit.place(), status, "account.html", &context))
     }
 
-    /// The list of the user's sessions. A store that does not answer takes away no more of the page than
+    /// The list of the user's sessions, this one first. A store that does not answer takes away no more of the page than
     /// that; one that cannot list has none to show.
     async fn sessions_for(&self, session: &Session) -> Sessions {
         match self.engine.all_sessions_of(&session.identity().user).await {
-            Ok(Some(sessions)) => {
+            Ok(Some(mut sessions)) => {
+                sessions.sort_by_key(|other| other.id() != session.id());
                 let (lines, more) = Line::some(&sessions, Some(session), self.clock.now());
                 Sessions { has_others: sessions.len() > 1, lines, more, is_unknown: false }
             }

@@ -58,9 +58,11 @@ impl Portal {
         if let Err(forged) = self.check_login_form(visit) {
             return self.refuse_form(visit, Filled::new(ReturnTo::default()), forged);
         }
-        let proof = match self.open_proof(visit)? {
+        let (ring, nonce) = (self.engine.ring(), Nonce::of_browser(visit.headers)?);
+        let sealed = visit.field("proof").unwrap_or_default();
+        let proof = match Proof::open(&sealed, &ring, &nonce, self.clock.now()) {
             Ok(proof) => proof,
-            Err(refused) => return self.ask_again(visit, refused),
+            Err(refused) => return self.ask_again(visit, &refused),
         };
         let user = &proof.identity.user;
         if !self.login.still_enabled(user).await? {
@@ -76,15 +78,9 @@ impl Portal {
         }
     }
 
-    fn open_proof(&self, visit: &Visit<'_>) -> Result<Result<Proof, Refused>, PortalError> {
-        let (ring, nonce) = (self.engine.ring(), Nonce::of_browser(visit.headers)?);
-        let sealed = visit.field("proof").unwrap_or_default();
-        Ok(Proof::open(&sealed, &ring, &nonce, self.clock.now()))
-    }
-
     /// The login page, filled with what an old proof tells.
-    fn ask_again(&self, visit: &Visit<'_>, refused: Refused) -> Result<Response<Bytes>, PortalError> {
-        let filled = match &refused {
+    fn ask_again(&self, visit: &Visit<'_>, refused: &Refused) -> Result<Response<Bytes>, PortalError> {
+        let filled = match refused {
             Refused::Expired(proof) => Filled::of(proof),
             Refused::Untrusted => Filled::new(ReturnTo::default()),
         };

@@ -39,7 +39,7 @@ fn a_session_in_another_network_is_over_for_both() {
         let elsewhere = alice.second_tab().always("x-forwarded-for", there);
         assert_eq!(elsewhere.get("/").status, if is_same { 200 } else { 401 }, "{there}");
         assert_eq!(alice.get("/").status, if is_same { 200 } else { 401 }, "{there}");
-        assert_eq!(counted(&gateway, "session_destroyed"), usize::from(!is_same), "{there}");
+        assert_eq!(counted(&gateway, "session_destroyed"), u32::from(!is_same), "{there}");
     }
 }
 

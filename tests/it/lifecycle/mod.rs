@@ -38,11 +38,11 @@ fn with_cookie(browser: &Client, cookie: &str) -> Client {
     other
 }
 
-/// How often the audit trail has an event of that kind.
+/// How often an event of that kind happened, by its counter.
 #[track_caller]
-fn counted(gateway: &Gateway, kind: &str) -> usize {
+fn counted(gateway: &Gateway, kind: &str) -> u32 {
     let count = gateway.metric(&format!("vestibule_events_total{{event=\"{kind}\"}}"));
-    (0..1000).find(|number| (count - f64::from(*number)).abs() < 0.5).expect("a small count") as usize
+    (0..1000).find(|number| (count - f64::from(*number)).abs() < 0.5).expect("a small count")
 }
 
 const SECOND: Duration = Duration::from_secs(1);

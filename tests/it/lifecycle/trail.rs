@@ -48,7 +48,7 @@ fn an_end_is_told_once_however_often_its_cookie_comes() {
     assert_eq!(ends(&gateway), 1);
 }
 
-fn ends(gateway: &Gateway) -> usize {
+fn ends(gateway: &Gateway) -> u32 {
     ["session_ended", "session_revoked", "session_expired", "session_destroyed"]
         .map(|kind| counted(gateway, kind))
         .iter()
