@@ -23,7 +23,7 @@ const HOST: &str = "wiki.example.com";
 const CHEAP: HashingConfig = HashingConfig { threads: 1, queue: 8, memory: 64, passes: 1 };
 
 struct House {
-    _folder: TempDir,
+    folder: TempDir,
     portal: Portal,
     accounts: Accounts,
     hand: ClockHand,
@@ -64,7 +64,7 @@ impl House {
         let engine = Engine::start(config, ring, clock.clone(), audit.clone()).await.unwrap();
         let config = Config { path: "/.vestibule".to_owned() };
         let portal = Portal::new(engine, Arc::new(login), clock, audit, config);
-        Self { _folder: folder, portal, accounts, hand, lines }
+        Self { folder, portal, accounts, hand, lines }
     }
 
     fn browser(&self) -> Browser<'_> {
@@ -613,4 +613,23 @@ async fn the_account_page_lists_a_users_sessions_and_ends_others_of_them() {
         third.post("/account/sessions", &[("all", "yes")]).await.header(LOCATION),
         "/.vestibule/login"
     );
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_list_now_takes_only_the_list_from_the_account_page() {
+    let mut house = House::new().await;
+    let store = StoreKind::Sqlite(house.folder.path().join("sessions.db"));
+    let config = session::Config { store, policy: Policy::plain() };
+    let (ring, clock) = (house.portal.engine.ring(), house.portal.clock.clone());
+    house.portal.engine = Engine::start(config, ring, clock, house.portal.audit.clone()).await.unwrap();
+    let mut browser = house.browser();
+    browser.sign_in().await;
+    assert!(browser.get("/account").await.text().contains(strings::ENGLISH.this_session));
+    house.portal.engine.stop().await;
+    let page = browser.get("/account").await;
+    assert_eq!(page.status(), 200);
+    assert!(page.text().contains(strings::ENGLISH.sessions_unknown), "{}", page.text());
+    let fields = [("token", &*page.value("token")), ("all", "yes")];
+    let ended = browser.send(Method::POST, "/account/sessions", &encoded(&fields)).await;
+    assert!(matches!(ended, Err(PortalError::StoreUnavailable(_))));
 }
