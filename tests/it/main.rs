@@ -24,6 +24,7 @@ mod headers;
 mod identity;
 mod import_rules;
 mod legacy;
+mod lifecycle;
 mod login;
 mod malformed;
 mod proxying;

@@ -94,9 +94,7 @@ impl Engine {
             Err(error) => return Err(error),
         })
     }
-}
 
-impl Engine {
     /// The live sessions of a user, and whether these are all.
     pub async fn known_of(&self, user: &UserId) -> Result<OfUser, StoreError> {
         self.shared.known_of(user).await

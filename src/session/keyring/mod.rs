@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, io};
 
+use zeroize::Zeroizing;
+
 use crate::clock::Timestamp;
 use crate::secret::Secret;
 
@@ -106,6 +108,20 @@ impl KeyRing {
     #[must_use]
     pub fn verify(&self, purpose: Purpose, key: KeyId, message: &[u8], tag: &[u8]) -> bool {
         self.key(key).is_some_and(|key| key.verify(purpose, &[message], tag))
+    }
+
+    /// Encrypts, by the key that signs, what a login proved, for the same `context` to show again.
+    #[must_use]
+    pub fn seal_proof(&self, context: &[u8], plain: Vec<u8>) -> Option<Vec<u8>> {
+        let sealed = self.signer.seal_proof(context, plain)?;
+        Some([self.signer.id().as_bytes().as_slice(), &sealed].concat())
+    }
+
+    /// What [`Self::seal_proof`] was given, if a listed key sealed it for this `context`.
+    #[must_use]
+    pub fn open_proof(&self, context: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (key, sealed) = sealed.split_first_chunk::<4>()?;
+        self.key(KeyId::from_bytes(*key))?.open_proof(context, sealed)
     }
 
     fn new(keys: Vec<Arc<Key>>) -> Result<Self, KeyProblem> {
@@ -246,6 +262,20 @@ mod tests {
         assert!(!ring.verify(Purpose::LoginForm, KeyId::from_bytes([0; 4]), b"message", &tag));
         assert!(!ring.verify(Purpose::LoginForm, key, b"message", &tag[..31]));
         assert!(!ring.verify(Purpose::LoginForm, key, b"message", b""));
+    }
+
+    #[test]
+    fn a_sealed_proof_opens_in_its_own_context_after_a_rotation_and_is_no_record() {
+        let old = KeyRing::generate(day(0));
+        let sealed = old.seal_proof(b"browser", b"proof".to_vec()).unwrap();
+        let new = old.rotate(day(1));
+        assert_eq!(new.open_proof(b"browser", &sealed).unwrap().as_slice(), b"proof");
+        assert!(new.open_proof(b"another", &sealed).is_none());
+        assert!(KeyRing::generate(day(0)).open_proof(b"browser", &sealed).is_none());
+        assert!(old.signer().open(b"browser", &sealed[4..]).is_none());
+        for length in 0..sealed.len() {
+            assert!(new.open_proof(b"browser", &sealed[..length]).is_none(), "cut to {length}");
+        }
     }
 
     #[test]
