@@ -49,12 +49,13 @@ impl Running {
         let mut changed: Vec<String> = change.changed.iter().map(ToString::to_string).collect();
         changed.extend(ring_changed.then(|| "keys".to_owned()));
         let snapshot = parts::snapshot(&config, Some(&self.snapshot.load()))?;
-        self.engine.reload(config.session.policy.clone(), Arc::new(ring));
         self.login.reload(config.login.throttle);
         self.portal.reload(config.portal.clone());
         self.certificates.replace(certificates);
         self.early.store(Arc::new(early::responses(&snapshot)));
         self.snapshot.store(Arc::new(snapshot));
+        // Last, as it has open streams asked again whether they may go on.
+        self.engine.reload(config.session.policy.clone(), Arc::new(ring));
         let restart_needed = change.restart_needed.iter().map(ToString::to_string).collect();
         *current = config;
         drop(current);

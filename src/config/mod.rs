@@ -23,6 +23,7 @@ pub mod quantity;
 mod read;
 mod reader;
 mod route;
+mod secret_text;
 mod server;
 mod session;
 mod syntax;
@@ -96,7 +97,7 @@ impl Config {
         let server = server::read(root, folder);
         let tls = tls::read(root, folder);
         let keys = keys::read(root, folder);
-        let session = session::read(root, &server.state_dir);
+        let session = session::read(root, folder, &server.state_dir);
         let login = login::read(root, &server.state_dir, &session);
         let upstreams = upstream::read(root);
         let portal = portal::read(root);

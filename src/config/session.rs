@@ -11,19 +11,21 @@ use crate::session::lifetime::RENEWAL_GRACE;
 use crate::session::{
     Beyond, Binding, Config, CookieConfig, Guests, Lifetimes, Limit, Policy, SameSite, StoreDown, StoreKind,
 };
+use crate::storage::{memcached, redis, sql};
 
-use super::kind::{choose, not_yet};
+use super::kind::choose;
 use super::path::sqlite_file;
 use super::problem::{Wrong, nearest, quoted};
 use super::quantity::{self, show_duration};
 use super::read::{Empty, Section, Zero};
+use super::secret_text::{self, Keys};
 
-/// Reads `[session]`; files are relative to `state_dir`.
-pub(super) fn read(root: &mut Section<'_>, state_dir: &Path) -> Config {
+/// Reads `[session]`; databases are relative to `state_dir`, files with secrets to `folder`.
+pub(super) fn read(root: &mut Section<'_>, folder: &Path, state_dir: &Path) -> Config {
     root.within("session", |section| {
-        let store = section
-            .text("store", |text| store(state_dir, text))
+        let store = secret_text::read(section, &STORE, folder, |text| store(state_dir, text))
             .unwrap_or_else(|| StoreKind::Sqlite(state_dir.join("sessions.db")));
+        let store = read_deny_list(section, folder, state_dir, store);
         let lifetimes = read_lifetimes(section);
         let cookie = section.within("cookie", read_cookie);
         let limit = read_limit(section);
@@ -35,25 +37,65 @@ pub(super) fn read(root: &mut Section<'_>, state_dir: &Path) -> Config {
     })
 }
 
+/// SECURITY: what follows the scheme may hold a password, so no message repeats it.
 fn store(state_dir: &Path, text: &str) -> Result<StoreKind, Wrong> {
     if let Some(file) = sqlite_file(state_dir, text) {
         return file.map(StoreKind::Sqlite);
     }
-    // SECURITY: what follows the scheme may be a password, so it is not repeated.
     let scheme = text.split(':').next().unwrap_or(text);
     match scheme {
         "memory" if text == "memory:" => Ok(StoreKind::Memory),
-        "memory" => {
-            Err(Wrong::new("a store in memory has a colon and nothing after it").did_you_mean("memory:"))
+        "cookie" if text == "cookie:" => Ok(StoreKind::Browser(Box::new(ended(state_dir)))),
+        "memory" | "cookie" => Err(Wrong::new(format!("`{scheme}:` has nothing after its colon"))
+            .did_you_mean(&format!("{scheme}:"))),
+        _ if REDIS.contains(&scheme) => {
+            redis::Location::parse(text).map(StoreKind::Redis).map_err(not_a_place)
         }
-        known if LATER_STORES.contains(&known) => Err(not_yet(&format!("{known}:")).help(STORES)),
+        "memcached" => memcached::Location::parse(text).map(StoreKind::Memcached).map_err(not_a_place),
+        _ if SQL.contains(&scheme) => sql::Location::parse(text).map(StoreKind::Sql).map_err(not_a_place),
         _ => Err(unknown_store(scheme)),
+    }
+}
+
+fn not_a_place(error: impl std::fmt::Display) -> Wrong {
+    Wrong::new(error.to_string())
+}
+
+/// Where sessions that browsers keep are marked as ended, unless `deny_list` says otherwise.
+fn ended(state_dir: &Path) -> StoreKind {
+    StoreKind::Sqlite(state_dir.join("ended.db"))
+}
+
+/// Reads where ended sessions are marked, for sessions that browsers keep.
+fn read_deny_list(section: &mut Section<'_>, folder: &Path, state_dir: &Path, store: StoreKind) -> StoreKind {
+    let marks = secret_text::read(section, &DENY_LIST, folder, |text| deny_list(state_dir, text));
+    match (store, marks) {
+        (StoreKind::Browser(_), Some(marks)) => StoreKind::Browser(Box::new(marks)),
+        (StoreKind::Browser(marks), None) => StoreKind::Browser(marks),
+        (store, Some(_)) => {
+            let wrong = Wrong::new("it has no effect, since only `store = \"cookie:\"` needs it");
+            section.refuse("deny_list", wrong.help("leave it out"));
+            store
+        }
+        (store, None) => store,
+    }
+}
+
+fn deny_list(state_dir: &Path, text: &str) -> Result<StoreKind, Wrong> {
+    match store(state_dir, text)? {
+        // SECURITY: a mark that is lost brings an ended session back.
+        StoreKind::Memory | StoreKind::Memcached(_) | StoreKind::Browser(_) => {
+            Err(Wrong::new("ended sessions would come back when it forgets them")
+                .help("write `sqlite:FILE`, or a Redis or database"))
+        }
+        kept => Ok(kept),
     }
 }
 
 fn unknown_store(scheme: &str) -> Wrong {
     let wrong = Wrong::new(format!("{} is not a kind of session store", quoted(scheme)));
-    match nearest(scheme, ["memory", "sqlite"]) {
+    let known = ["memory", "sqlite", "cookie", "memcached"].into_iter().chain(REDIS).chain(SQL);
+    match nearest(scheme, known) {
         Some(near) => wrong.did_you_mean(&format!("{near}:")),
         None => wrong.help(STORES),
     }
@@ -205,19 +247,16 @@ const BINDINGS: [(&str, BoundTo); 2] = [("user-agent", BoundTo::UserAgent), ("ad
 
 const COOKIE_NAME_LIMIT: usize = 64;
 
-const STORES: &str = "write `sqlite:FILE` or `memory:`";
+const STORE: Keys = Keys { here: "store", file: "store_file", env: "store_env" };
 
-const LATER_STORES: [&str; 9] = [
-    "redis",
-    "rediss",
-    "redis+sentinel",
-    "redis+cluster",
-    "postgres",
-    "postgresql",
-    "mysql",
-    "mariadb",
-    "cookie",
-];
+const DENY_LIST: Keys = Keys { here: "deny_list", file: "deny_list_file", env: "deny_list_env" };
+
+const STORES: &str = "write `sqlite:FILE`, `memory:`, `cookie:`, or the URL of a Redis or a database";
+
+const REDIS: [&str; 6] =
+    ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"];
+
+const SQL: [&str; 4] = ["postgres", "postgresql", "mysql", "mariadb"];
 
 #[cfg(test)]
 mod tests {
@@ -225,7 +264,12 @@ mod tests {
 
     #[test]
     fn a_password_in_a_store_is_not_repeated() {
-        for text in ["redis://:hunter2@host", "mongodb://u:hunter2@host", "memory:hunter2"] {
+        for text in [
+            "redis://u:hunter2@host:x",
+            "mongodb://u:hunter2@host",
+            "memory:hunter2",
+            "postgres://:hunter2@h",
+        ] {
             let wrong = store(Path::new("/state"), text).unwrap_err();
             assert!(!format!("{wrong:?}").contains("hunter2"), "{wrong:?}");
         }

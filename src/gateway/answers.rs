@@ -48,8 +48,8 @@ pub fn rejected(
     let answer = reject.answer();
     record.outcome = answer.outcome;
     record.reason = match answer.outcome {
-        Outcome::Refused | Outcome::Failed => Some(answer.code),
-        _ => None,
+        Outcome::Refused | Outcome::Failed => record.reason.or(Some(answer.code)),
+        _ => record.reason,
     };
     tracing::debug!(request_id = %record.request_id, reason = reject.reason(), "request not served");
     let mut response = error_page::response(snapshot, reject, format, record);

@@ -1,5 +1,8 @@
 //! The body of every response: bytes of ours or the backend's stream, with the record that ends when
 //! it ends.
+//!
+//! Invariant: a body of the backend's that is no longer allowed ends with an error, never as if it were
+//! complete.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,13 +11,15 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::record::Record;
+use super::streams::Ticket;
 use crate::proxy::body::{BodyError, UpstreamBody};
+use crate::telemetry::metrics::StreamEnd;
 
 /// The body of a response.
 #[derive(Debug)]
 pub struct ResponseBody {
     source: Source,
-    record: Option<Box<Record>>,
+    watch: Option<Watch>,
 }
 
 #[derive(Debug)]
@@ -27,7 +32,7 @@ impl ResponseBody {
     /// Bytes of ours.
     #[must_use]
     pub fn own(bytes: Bytes) -> Self {
-        Self { source: Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty())), record: None }
+        Self { source: Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty())), watch: None }
     }
 
     /// Nothing.
@@ -39,13 +44,46 @@ impl ResponseBody {
     /// What the backend sends.
     #[must_use]
     pub fn upstream(body: UpstreamBody) -> Self {
-        Self { source: Source::Upstream(body), record: None }
+        Self { source: Source::Upstream(body), watch: None }
     }
 
-    /// Lets `record` see what is sent, and end with it.
+    /// Lets `record` see what is sent, and end with it; `ticket` ends it before its time.
     #[must_use]
-    pub fn recorded_by(self, record: Box<Record>) -> Self {
-        Self { record: Some(record), ..self }
+    pub fn watched_by(self, record: Box<Record>, ticket: Ticket) -> Self {
+        Self { watch: Some(Watch { record, ticket }), ..self }
+    }
+}
+
+/// Who follows a body.
+#[derive(Debug)]
+struct Watch {
+    record: Box<Record>,
+    ticket: Ticket,
+}
+
+impl Watch {
+    /// Notes why the body is ended before its time, if it is.
+    fn end(&mut self) -> Option<StreamEnd> {
+        let end = self.ticket.end()?;
+        self.record.reason = Some(end.as_str());
+        Some(end)
+    }
+
+    /// Notes what the body gave. One that keeps its client waiting, or is long, is entered as a stream.
+    fn saw<E>(&mut self, frame: &Poll<Option<Result<Frame<Bytes>, E>>>, context: &Context<'_>) {
+        match frame {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.record.sent(frame.data_ref().map_or(0, Bytes::len));
+                if self.record.bytes() > LONG {
+                    self.ticket.enter(&self.record);
+                }
+            }
+            Poll::Ready(_) => {}
+            Poll::Pending => {
+                // Entered or found alive just now: what ends it from here on wakes the task.
+                let _still_allowed = self.ticket.enter(&self.record).poll_end(context);
+            }
+        }
     }
 }
 
@@ -57,12 +95,16 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = match &mut self.source {
+        let Self { source, watch } = &mut *self;
+        let frame = match source {
             Source::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Upstream(_) if watch.as_mut().is_some_and(|watch| watch.end().is_some()) => {
+                return Poll::Ready(Some(Err(BodyError::Revoked)));
+            }
             Source::Upstream(body) => Pin::new(body).poll_frame(context),
         };
-        if let (Poll::Ready(Some(Ok(frame))), Some(record)) = (&frame, &mut self.record) {
-            record.sent(frame.data_ref().map_or(0, Bytes::len));
+        if let Some(watch) = watch {
+            watch.saw(&frame, context);
         }
         frame
     }
@@ -81,3 +123,7 @@ impl Body for ResponseBody {
         }
     }
 }
+
+/// Bytes after which a body is watched even if its backend never kept the client waiting: a download
+/// that a slow client takes.
+const LONG: u64 = 1 << 20;

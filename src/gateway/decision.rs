@@ -97,6 +97,8 @@ pub enum Forbidden {
     Network,
     /// Neither the user nor a group of theirs is named.
     NotNamed,
+    /// The rule changed while the request was under way.
+    RuleChanged,
 }
 
 impl Forbidden {
@@ -107,6 +109,7 @@ impl Forbidden {
             Self::Denied => "the route lets nobody pass",
             Self::Network => "the client's address is in none of the route's networks",
             Self::NotNamed => "the route names neither this user nor one of their groups",
+            Self::RuleChanged => "the rule changed while the request was under way",
         }
     }
 }

@@ -23,11 +23,13 @@ pub mod route;
 pub mod security_headers;
 mod settings;
 pub mod snapshot;
+pub mod streams;
 mod tunnel;
 
 use std::cell::Cell;
 use std::mem;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -49,6 +51,7 @@ use self::reject::Reject;
 use self::request_id::RequestIds;
 use self::route::{Backend, Place};
 use self::snapshot::Snapshot;
+use self::streams::{Grant, Streams, Ticket};
 use self::tunnel::Tunnel;
 use crate::clock::Clock;
 use crate::portal::{self, Portal, csrf};
@@ -57,7 +60,7 @@ use crate::proxy::{self, Pools};
 use crate::session::engine::Engine;
 use crate::session::{Guests, cookie};
 use crate::telemetry::audit::{Audit, Event, EventKind};
-use crate::telemetry::metrics::Outcome;
+use crate::telemetry::metrics::{Outcome, StreamEnd};
 
 /// What all workers share.
 #[derive(Clone)]
@@ -79,6 +82,7 @@ pub struct Gateway {
     shared: Shared,
     pools: Rc<Pools>,
     journal: Rc<Journal>,
+    streams: Rc<Streams>,
     request_ids: RequestIds,
     generation: Cell<u64>,
 }
@@ -95,9 +99,12 @@ impl Gateway {
     /// The request path of a worker that tells its requests to `journal`.
     #[must_use]
     pub fn new(shared: Shared, journal: Journal) -> Self {
+        let counters = Arc::clone(&journal.counters);
+        let streams = Streams::new(shared.engine.clone(), Arc::clone(&shared.snapshot), counters);
         Self {
             shared,
             pools: Rc::new(Pools::new()),
+            streams,
             journal: Rc::new(journal),
             request_ids: RequestIds::new(),
             generation: Cell::new(u64::MAX),
@@ -119,7 +126,8 @@ impl Gateway {
             }
             Ok(Answered::Proxied(proxy::Answer::Upgraded(upgraded))) => {
                 let response = upgraded.response.map(|()| ResponseBody::empty());
-                (answers::proxied(&snapshot, response), Some((upgraded.backend, upgraded.read_ahead)))
+                let backend = proxy::Side { io: upgraded.backend, read_ahead: upgraded.read_ahead };
+                (answers::proxied(&snapshot, response), Some(backend))
             }
             Err(reject) => (answers::rejected(&snapshot, &reject, format, &mut record), None),
         };
@@ -131,11 +139,10 @@ impl Gateway {
         }
         response.headers_mut().insert(X_REQUEST_ID, record.request_id.to_header());
         record.answered(response.status());
+        let ticket = Ticket::new(&self.streams);
         match tunnel {
-            Some((backend, read_ahead)) => {
-                Answer { response, tunnel: Some(Tunnel { backend, read_ahead, record }) }
-            }
-            None => Answer { response: response.map(|body| body.recorded_by(record)), tunnel: None },
+            Some(backend) => Answer { response, tunnel: Some(Tunnel { backend, ticket, record }) },
+            None => Answer { response: response.map(|body| body.watched_by(record, ticket)), tunnel: None },
         }
     }
 
@@ -271,6 +278,7 @@ impl Gateway {
             }
         };
         record.upstream = Some(Arc::clone(upstream));
+        record.grant = Some(Grant { canonical: canonical.clone(), generation: snapshot.generation });
         record.outcome = Outcome::Forwarded;
         let forward = proxy::Forward {
             upstream,
@@ -278,7 +286,14 @@ impl Gateway {
             limits: snapshot.limits.body,
             trailers: &snapshot.trailers,
         };
-        proxy::forward(forward, request).await.map(Answered::Proxied).map_err(Reject::Forward)
+        let answer = pin!(proxy::forward(forward, request));
+        match self.streams.wait_for(record, answer).await {
+            Ok(answer) => answer.map(Answered::Proxied).map_err(Reject::Forward),
+            Err(end) => {
+                record.reason = Some(end.as_str());
+                Err(ended(end, snapshot))
+            }
+        }
     }
 
     /// Makes the request that the backend sees: the canonical form, our cookies gone, who is asking.
@@ -317,6 +332,17 @@ impl Gateway {
 enum Answered {
     Own(Response<Bytes>),
     Proxied(proxy::Answer),
+}
+
+/// What somebody is told whose request was ended while its backend kept it waiting.
+fn ended(end: StreamEnd, snapshot: &Snapshot) -> Reject {
+    match end {
+        StreamEnd::SessionEnded => Reject::LoginNeeded(format!("{}/login", snapshot.portal)),
+        StreamEnd::RuleChanged => Reject::Forbidden(Forbidden::RuleChanged),
+        StreamEnd::StoreSilent => {
+            Reject::StoreUnavailable("the session store did not answer for too long".to_owned())
+        }
+    }
 }
 
 /// TRACE echoes cookies back to scripts (ASVS 13.4.4).

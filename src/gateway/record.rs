@@ -12,6 +12,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode, Version};
 
 use super::request_id::RequestId;
+use super::streams::Grant;
 use crate::clock::{Stopwatch, Timestamp};
 use crate::proxy::Upstream;
 use crate::session::record::Session;
@@ -48,11 +49,13 @@ pub struct Record {
     pub pseudonym: Option<String>,
     /// The `Set-Cookie` values that the answer is to carry.
     pub cookies: Vec<HeaderValue>,
+    /// What it was allowed as, if it was.
+    pub grant: Option<Grant>,
     /// The upstream that was asked.
     pub upstream: Option<Arc<Upstream>>,
     /// What was done.
     pub outcome: Outcome,
-    /// Why it was refused or failed.
+    /// Why it was refused, failed or ended before its time.
     pub reason: Option<&'static str>,
     status: StatusCode,
     bytes: u64,
@@ -81,6 +84,7 @@ impl Record {
             session: None,
             pseudonym: None,
             cookies: Vec::new(),
+            grant: None,
             upstream: None,
             outcome: Outcome::Failed,
             reason: None,
@@ -93,6 +97,12 @@ impl Record {
     #[must_use]
     pub const fn time(&self) -> Timestamp {
         self.time
+    }
+
+    /// The request method.
+    #[must_use]
+    pub const fn method(&self) -> &Method {
+        &self.method
     }
 
     /// The target as the client sent it.
@@ -115,6 +125,12 @@ impl Record {
     /// Notes a piece of the response body.
     pub fn sent(&mut self, bytes: usize) {
         self.bytes += u64::try_from(bytes).unwrap_or(0);
+    }
+
+    /// Bytes of the response body so far.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     fn line(&self, access: &AccessWriter, duration: Duration) {

@@ -115,4 +115,7 @@ pub enum BodyError {
     /// The backend sent nothing for longer than allowed.
     #[error("the response stalled")]
     Stalled,
+    /// The request would no longer be allowed.
+    #[error("the request is no longer allowed")]
+    Revoked,
 }

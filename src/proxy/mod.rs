@@ -18,9 +18,11 @@ mod stall;
 #[cfg(test)]
 mod tests;
 pub mod trailers;
+pub mod tunnel;
 pub mod upgrade;
 mod upload;
 pub mod upstream;
+mod websocket;
 
 use std::fmt;
 use std::io;
@@ -35,8 +37,9 @@ pub use self::body::{BodyError, Limits, UpstreamBody};
 pub use self::client_addr::client_address;
 pub use self::pool::Pools;
 pub use self::trailers::TrailerFilter;
+pub use self::tunnel::{Side, Tunnelled, tunnel};
 use self::upgrade::Switch;
-pub use self::upgrade::{Backend, Tunnelled, Upgraded, tunnel};
+pub use self::upgrade::{Backend, Upgraded};
 use self::upload::{RequestBody, UploadError};
 pub use self::upstream::{Upstream, UpstreamError};
 

@@ -637,8 +637,10 @@ impl Gateway {
             Ok(Answer::Response(response)) => response.map(Either::Left),
             Ok(Answer::Upgraded(upgraded)) => {
                 spawn_local(async move {
-                    let client = TokioIo::new(client.await.unwrap());
-                    tunnel(client, Bytes::new(), upgraded.backend, upgraded.read_ahead).await.ended.unwrap();
+                    let mut client = TokioIo::new(client.await.unwrap());
+                    let client = Side { io: &mut client, read_ahead: Bytes::new() };
+                    let backend = Side { io: upgraded.backend, read_ahead: upgraded.read_ahead };
+                    tunnel(client, backend, &Cell::new(0), std::future::pending()).await.ended.unwrap();
                 });
                 upgraded.response.map(|()| Either::Right(Empty::new()))
             }

@@ -27,7 +27,12 @@ use super::{http1, http2, redirect};
 pub type ClientIo = TlsStream<TcpStream>;
 
 /// What happens on a connection after a 101: it gets the client's side and what was read ahead.
-pub type Tunnel = Box<dyn FnOnce(ClientIo, Bytes) -> Pin<Box<dyn Future<Output = ()>>>>;
+///
+/// The connection is closed behind it, so that its last words arrive.
+pub type Tunnel = Box<dyn FnOnce(&mut ClientIo, Bytes) -> Tunnelling<'_>>;
+
+/// A tunnel under way.
+pub type Tunnelling<'io> = Pin<Box<dyn Future<Output = ()> + 'io>>;
 
 /// Answers the requests of one worker.
 pub trait Handler: 'static {

@@ -42,13 +42,11 @@ pub(super) async fn serve<H: Handler>(io: ClientIo, connection: Rc<Connection>, 
         // The client may be gone already.
         let _gone = tokio::time::timeout(site.limits.body_stall, io.write_all(answer)).await;
     }
-    match (end, connection.take_tunnel()) {
-        (End::Done, Some(tunnel)) => {
-            let _counted = site.under_way.tunnels.add_one();
-            tunnel(io, parts.read_buf).await;
-        }
-        _ => connection::close(io).await,
+    if let (End::Done, Some(tunnel)) = (end, connection.take_tunnel()) {
+        let _counted = site.under_way.tunnels.add_one();
+        tunnel(&mut io, parts.read_buf).await;
     }
+    connection::close(io).await;
 }
 
 /// How the HTTP part of a connection ended.

@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::connection::{ClientIo, Connection, Handler, Tunnel};
+pub use self::connection::{ClientIo, Connection, Handler, Tunnel, Tunnelling};
 pub use self::drain::Drained;
 pub use self::early_error::{EarlyErrors, Refusals};
 pub use self::worker::{Gauges, Server, StartError};

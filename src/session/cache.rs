@@ -142,7 +142,7 @@ pub(super) enum Buried {
 }
 
 /// What is known of a session that is not live here.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Look {
     Buried(Buried),
     Unknown(Ticket),

@@ -9,6 +9,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::storage::{memcached, redis, sql};
+
 pub mod binding;
 pub mod cookie;
 pub mod engine;
@@ -49,6 +51,14 @@ pub enum StoreKind {
     Memory,
     /// In an SQLite file.
     Sqlite(PathBuf),
+    /// In a Redis, perhaps with Sentinels or as a Cluster.
+    Redis(redis::Location),
+    /// In a PostgreSQL or MySQL database.
+    Sql(sql::Location),
+    /// In memcached servers.
+    Memcached(memcached::Location),
+    /// In the cookies of the browsers; only which sessions were ended is kept, in this store.
+    Browser(Box<StoreKind>),
 }
 
 /// The rules of sessions that a reload may change.

@@ -417,8 +417,8 @@ impl PackedTokenAge {
 
     /// Moves forward; answers whether it moved.
     fn advance(&self, to: TokenAge) -> bool {
-        let forward = |packed: u64| (packed >> 32 < u64::from(to.generation)).then(|| Self::pack(to));
-        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, forward).is_ok()
+        let onward = |packed: u64| (packed >> 32 < u64::from(to.generation)).then(|| Self::pack(to));
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, onward).is_ok()
     }
 
     fn pack(age: TokenAge) -> u64 {
@@ -547,7 +547,7 @@ mod tests {
         let ring = KeyRing::generate(NOW);
         let before = session("alice", &ring);
         let ring = ring.rotate(NOW);
-        let later = NOW + std::time::Duration::from_secs(900);
+        let later = NOW + std::time::Duration::from_mins(15);
         before.advance(2, later);
         before.advance(1, NOW);
         before.rekey(ring.signer().id());
@@ -561,7 +561,7 @@ mod tests {
     fn only_the_same_session_is_merged() {
         let ring = KeyRing::generate(NOW);
         let (alice, bob) = (session("alice", &ring), session("bob", &ring));
-        bob.touch(NOW + std::time::Duration::from_secs(60));
+        bob.touch(NOW + std::time::Duration::from_mins(1));
         assert!(!alice.merge(&bob));
         assert_eq!(alice.last_seen(), NOW);
     }

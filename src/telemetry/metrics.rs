@@ -48,6 +48,31 @@ impl Outcome {
         [Self::Forwarded, Self::Portal, Self::LoginNeeded, Self::Forbidden, Self::Refused, Self::Failed];
 }
 
+/// Why a stream that was open is ended before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// Its session has ended, by whatever way.
+    SessionEnded,
+    /// The rules no longer let its request pass.
+    RuleChanged,
+    /// The session store has not said for too long whether its session lives.
+    StoreSilent,
+}
+
+impl StreamEnd {
+    /// The label in metrics and access lines.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SessionEnded => "session_ended",
+            Self::RuleChanged => "rule_changed",
+            Self::StoreSilent => "store_silent",
+        }
+    }
+
+    const ALL: [Self; 3] = [Self::SessionEnded, Self::RuleChanged, Self::StoreSilent];
+}
+
 /// A value that another part knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meter {
@@ -144,6 +169,8 @@ pub struct RequestCounters {
     by_duration: [AtomicU64; BUCKETS.len() + 1],
     microseconds: AtomicU64,
     bytes: AtomicU64,
+    open_streams: AtomicU64,
+    streams_by_end: [AtomicU64; StreamEnd::ALL.len()],
 }
 
 impl RequestCounters {
@@ -161,6 +188,18 @@ impl RequestCounters {
         }
         self.microseconds.fetch_add(microseconds, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes how many streams the worker has open.
+    pub fn streams_are_open(&self, count: usize) {
+        self.open_streams.store(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Counts a stream that was ended before its time.
+    pub fn count_stream_end(&self, end: StreamEnd) {
+        if let Some(counter) = self.streams_by_end.get(end as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -230,6 +269,21 @@ impl Sources {
             .encode_counter::<NoLabelSet, _, u64>(&total, None)
     }
 
+    fn encode_streams(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let workers = lock(&self.workers);
+        let help = "Open tunnels, and responses that wait for their backend or are long";
+        let open = sum(workers.iter().map(|worker| &worker.open_streams));
+        encoder.encode_descriptor("streams", help, None, MetricType::Gauge)?.encode_gauge(&open)?;
+        let help = "Streams ended before their time, by why";
+        let mut family = encoder.encode_descriptor("streams_ended", help, None, MetricType::Counter)?;
+        for end in StreamEnd::ALL {
+            let total = sum(workers.iter().filter_map(|worker| worker.streams_by_end.get(end as usize)));
+            let labels = [("reason", end.as_str())];
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&total, None)?;
+        }
+        Ok(())
+    }
+
     fn encode_meters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         for (meter, read) in lock(&self.meters).iter() {
             let (name, help, kind) = meter.describe();
@@ -260,6 +314,7 @@ impl Collector for Sources {
         self.encode_requests(&mut encoder)?;
         self.encode_durations(&mut encoder)?;
         self.encode_bytes(&mut encoder)?;
+        self.encode_streams(&mut encoder)?;
         self.encode_meters(&mut encoder)?;
         self.encode_events(&mut encoder)
     }
@@ -310,6 +365,24 @@ mod tests {
         assert!(text.contains("vestibule_requests_total{outcome=\"failed\",status=\"5xx\"} 1\n"), "{text}");
         assert!(text.contains("vestibule_request_duration_seconds_count 3\n"), "{text}");
         assert!(text.contains("vestibule_response_body_bytes_total 15\n"), "{text}");
+    }
+
+    #[test]
+    fn streams_are_counted_while_open_and_by_what_ended_them() {
+        let metrics = Metrics::default();
+        let (one, two) = (metrics.worker(), metrics.worker());
+        one.streams_are_open(3);
+        two.streams_are_open(1);
+        one.streams_are_open(2);
+        one.count_stream_end(StreamEnd::SessionEnded);
+        two.count_stream_end(StreamEnd::SessionEnded);
+        two.count_stream_end(StreamEnd::RuleChanged);
+        let text = metrics.encode();
+        assert!(text.contains("# TYPE vestibule_streams gauge\nvestibule_streams 3\n"), "{text}");
+        for (reason, count) in [("session_ended", 2), ("rule_changed", 1), ("store_silent", 0)] {
+            let line = format!("vestibule_streams_ended_total{{reason=\"{reason}\"}} {count}\n");
+            assert!(text.contains(&line), "{text}");
+        }
     }
 
     #[test]

@@ -34,5 +34,6 @@ mod routes;
 mod servers;
 mod session;
 mod stop;
+mod streams;
 mod telemetry;
 mod websocket;

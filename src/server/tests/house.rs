@@ -279,7 +279,7 @@ impl Body for InTwo {
 }
 
 /// Says back what it hears, first of all what came too early.
-async fn repeat(mut io: ClientIo, early: Bytes) {
+async fn repeat(io: &mut ClientIo, early: Bytes) {
     io.write_all(&early).await.unwrap();
     io.flush().await.unwrap();
     let mut buffer = [0; 64];

@@ -138,7 +138,7 @@ fn a_guest_is_no_session_and_a_session_no_guest() {
     let value = guest.value(ring.signer(), &config().name);
     assert_eq!(verdict(&lines(&[sent_back(&value).as_bytes()]), &ring), "guest");
     // The same bytes under another version.
-    let other = format!("Ag{}", &value[2..]);
+    let other = format!("Ag{}", value.trim_start_matches("BA"));
     assert_ne!(verdict(&lines(&[sent_back(&other).as_bytes()]), &ring), "valid");
 }
 

@@ -34,6 +34,13 @@ pub(super) enum Source<'a> {
     Known(&'a Session),
 }
 
+/// Whether it is worth an audit line that a session is not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Absence {
+    IsTold,
+    IsExpected,
+}
+
 impl Shared {
     /// The session with this id, if it lives by the rules and keys of this moment.
     pub(super) async fn find(&self, id: SessionId, source: Source<'_>) -> Result<Sought, StoreError> {
@@ -61,7 +68,7 @@ impl Shared {
     async fn fetch(&self, id: SessionId, source: Source<'_>) -> Result<Sought, StoreError> {
         for _ in 0..LOADS {
             let ticket = match self.cache.look(id) {
-                Look::Buried(why) => return Ok(self.buried(id, why)),
+                Look::Buried(why) => return Ok(self.buried(id, why, source)),
                 Look::Unknown(ticket) => ticket,
             };
             let asked = self.clock.now();
@@ -72,7 +79,7 @@ impl Shared {
             session.verify(asked);
             match self.cache.admit(ticket, &Arc::new(session)) {
                 Admission::Admitted(session) => return Ok(self.judge(session)),
-                Admission::Buried(why) => return Ok(self.buried(id, why)),
+                Admission::Buried(why) => return Ok(self.buried(id, why, source)),
                 // Perhaps this very session was ended while it was read.
                 Admission::Stale => {}
             }
@@ -85,15 +92,19 @@ impl Shared {
         match source {
             Source::Browser(carried, key) => self.load_carried(id, carried, key).await,
             Source::Known(session) if !self.store_keeps_records() => self.load_known(session).await,
-            Source::Store | Source::Known(_) => self.load_stored(id).await,
+            Source::Store => self.load_stored(id, Absence::IsTold).await,
+            // A stream that asks is nobody's attempt to come back.
+            Source::Known(_) => self.load_stored(id, Absence::IsExpected).await,
         }
     }
 
-    async fn load_stored(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
+    async fn load_stored(&self, id: SessionId, absence: Absence) -> Result<Option<Session>, StoreError> {
         let row = match self.store.load(id).await {
             Ok(Some(row)) => row,
             Ok(None) => {
-                self.note_id(EventKind::UseAfterEnd, id, None, "no such session", Cause::default());
+                if absence == Absence::IsTold {
+                    self.note_id(EventKind::UseAfterEnd, id, None, "no such session", Cause::default());
+                }
                 return Ok(None);
             }
             Err(StoreError::Corrupt(_)) => {
@@ -125,7 +136,11 @@ impl Shared {
             return Ok(None);
         }
         match Session::open_carried(id, key, carried, &self.settings.load().ring) {
-            Ok(session) => Ok(self.permits(&session).await?.then_some(session)),
+            Ok(session) if self.permits(&session).await? => Ok(Some(session)),
+            Ok(session) => {
+                self.note(EventKind::UseAfterEnd, &session, "session was ended", Cause::default());
+                Ok(None)
+            }
             Err(why) => {
                 self.note_id(EventKind::RecordRefused, id, None, why.as_str(), Cause::default());
                 Ok(None)
@@ -139,12 +154,7 @@ impl Shared {
 
     async fn permits(&self, session: &Session) -> Result<bool, StoreError> {
         let user = session.identity().user.clone();
-        let claim = Claim { id: session.id(), user, created: session.created() };
-        let permitted = self.store.permits(claim).await?;
-        if !permitted {
-            self.note(EventKind::UseAfterEnd, session, "session was ended", Cause::default());
-        }
-        Ok(permitted)
+        self.store.permits(Claim { id: session.id(), user, created: session.created() }).await
     }
 
     /// Whether a session may go on, by the rules and keys of this moment.
@@ -163,9 +173,10 @@ impl Shared {
         }
     }
 
-    fn buried(&self, id: SessionId, why: Buried) -> Sought {
+    fn buried(&self, id: SessionId, why: Buried, source: Source<'_>) -> Sought {
         match why {
             Buried::Expired(limit) => Sought::Expired(limit),
+            Buried::Ended if matches!(source, Source::Known(_)) => Sought::Gone,
             Buried::Ended => {
                 self.note_id(EventKind::UseAfterEnd, id, None, "session was ended", Cause::default());
                 Sought::Gone

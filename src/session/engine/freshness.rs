@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::Shared;
 use crate::clock::Timestamp;
+use crate::identity::UserId;
 use crate::session::store::{Listener, Sharing};
 use crate::session::token::SessionId;
 
@@ -89,6 +90,15 @@ impl Listener for News {
     fn changed(&self, id: SessionId) {
         if let Some(engine) = self.0.upgrade() {
             engine.cache.doubt(id);
+            engine.tell_of_an_end();
+        }
+    }
+
+    fn changed_user(&self, user: &UserId) {
+        if let Some(engine) = self.0.upgrade() {
+            for session in engine.cache.of_user(user) {
+                engine.cache.doubt(session.id());
+            }
             engine.tell_of_an_end();
         }
     }

@@ -10,9 +10,15 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::clock::{ClockHand, Timestamp};
+use crate::identity::{AuthMethod, Identity};
+use crate::session::StoreKind;
+use crate::session::binding::Device;
 use crate::session::keyring::KeyId;
+use crate::session::lifetime::{Ended, Remember};
+use crate::session::store::memory::MemoryStore;
 use crate::session::store::{Answer, Entry, Place, Row, Touch};
-use crate::telemetry::audit::Lines;
+use crate::session::token::SessionId;
+use crate::telemetry::audit::{EventKind, Lines};
 
 /// A memory store that a test holds up, breaks, or makes answer with another row.
 #[derive(Clone)]

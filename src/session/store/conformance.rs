@@ -219,10 +219,10 @@ async fn users_and_keys_of_live_sessions_are_counted(store: &dyn SessionStore) {
     let mut users: Vec<_> = store.users(second(100)).await.unwrap().iter().map(ToString::to_string).collect();
     users.sort();
     assert_eq!(users, ["alice", "bob"]);
-    let mut uses = store.key_use(second(100)).await.unwrap();
-    uses.sort();
+    let mut by_key = store.key_use(second(100)).await.unwrap();
+    by_key.sort();
     let expected = |number, sessions| KeyUse { key: key(number), sessions, until: second(120) };
-    assert_eq!(uses, [expected(0, 1), expected(1, 2)]);
+    assert_eq!(by_key, [expected(0, 1), expected(1, 2)]);
 }
 
 async fn a_new_key_takes_over_from_the_old(store: &dyn SessionStore) {

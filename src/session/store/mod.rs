@@ -24,9 +24,17 @@ use crate::identity::UserId;
 use super::keyring::KeyId;
 use super::token::SessionId;
 
+mod columns;
 #[cfg(test)]
 pub(super) mod conformance;
+pub(super) mod guarded;
+pub(super) mod memcached;
 pub(super) mod memory;
+pub(super) mod mysql;
+pub(super) mod open;
+pub(super) mod postgres;
+pub(super) mod redis;
+pub(super) mod sealed;
 #[cfg(test)]
 #[path = "../../../tests/servers/mod.rs"]
 pub(super) mod servers;
@@ -166,19 +174,16 @@ pub trait SessionStore: Send + Sync {
     fn by_end(&self, after: Option<Place>, until: Timestamp, limit: usize) -> Answer<'_, Vec<Entry>>;
     /// Whether a session whose record its browser keeps may live. Only a store that keeps no records is
     /// asked.
-    fn permits(&self, claim: Claim) -> Answer<'_, bool> {
-        drop(claim);
+    fn permits(&self, _: Claim) -> Answer<'_, bool> {
         Box::pin(std::future::ready(Ok(false)))
     }
     /// Drops what is kept of sessions that ended before `now`, where [`Self::by_end`] does not show it.
-    fn tidy(&self, now: Timestamp) -> Answer<'_, usize> {
-        let _nothing_is_hidden = now;
+    fn tidy(&self, _: Timestamp) -> Answer<'_, usize> {
         Box::pin(std::future::ready(Ok(0)))
     }
     /// How changes by other processes become known. A store that tells of them calls `listener`, from
     /// any thread, until it is closed; to be called once.
-    fn share(&self, listener: Arc<dyn Listener>) -> Sharing {
-        drop(listener);
+    fn share(&self, _: Arc<dyn Listener>) -> Sharing {
         Sharing::Exclusive
     }
     /// Finishes what was begun; afterwards every answer is an error.
@@ -204,6 +209,10 @@ pub trait Listener: Send + Sync {
     fn confirmed(&self);
     /// This session was changed or removed, perhaps by this very process.
     fn changed(&self, id: SessionId);
+    /// Sessions of this user were changed or removed.
+    fn changed_user(&self, _: &UserId) {
+        self.lost();
+    }
     /// Changes may be missed from the last confirmation on, until the next beginning.
     fn lost(&self);
 }

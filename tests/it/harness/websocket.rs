@@ -59,6 +59,11 @@ impl WebSocket {
         self.send(BINARY, bytes);
     }
 
+    /// Answers a ping, as browsers do by themselves.
+    pub(crate) fn pong(&mut self) {
+        self.send(PONG, b"");
+    }
+
     /// The next message.
     #[track_caller]
     pub(crate) fn heard(&mut self) -> Message {
@@ -122,3 +127,4 @@ const EIGHT_BYTES: u8 = 127;
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
+const PONG: u8 = 10;
