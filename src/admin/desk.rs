@@ -37,10 +37,8 @@ impl Desk {
             Question::SessionsOf(user) => tell(&self.sessions_of(&user).await?),
             Question::Session(prefix) => tell(&self.show(&prefix).await?),
             Question::Stats => tell(&self.stats().await?),
-            Question::Revoke(which) => tell(&Ended { ended: self.revoke(which).await? }),
-            Question::AccountChanged(user) => {
-                tell(&Ended { ended: self.engine.end_user(&user, EndReason::AccountDisabled).await? })
-            }
+            Question::Revoke(which) => tell(&self.revoke(which).await?),
+            Question::AccountChanged(user) => tell(&self.end_user(&user, EndReason::AccountDisabled).await?),
             Question::Inspect(text) => {
                 let headers = cookie_report::headers(&text, &self.engine.policy().cookie.name)?;
                 let inspection = self.engine.inspect(&headers).await;
@@ -82,11 +80,7 @@ impl Desk {
             .iter()
             .map(|session| Entry::Live(Box::new(session_report::info(session, &lifetimes, now))))
             .collect();
-        let partial = match others {
-            Others::None => None,
-            Others::Perhaps(why) => Some(why.to_owned()),
-        };
-        Ok(SessionPage { sessions, next: None, partial })
+        Ok(SessionPage { sessions, next: None, partial: reason(others) })
     }
 
     async fn show(&self, prefix: &IdPrefix) -> Result<SessionReport, DeskError> {
@@ -106,7 +100,7 @@ impl Desk {
         })
     }
 
-    async fn revoke(&self, which: Which) -> Result<usize, DeskError> {
+    async fn revoke(&self, which: Which) -> Result<Ended, DeskError> {
         match which {
             Which::Id(prefix) => {
                 // A store that keeps no records knows a session by its whole id alone.
@@ -116,12 +110,19 @@ impl Desk {
                 };
                 match self.engine.end_by_id(id, EndReason::Revoked).await? {
                     0 => Err(DeskError::NoSuch(prefix)),
-                    ended => Ok(ended),
+                    ended => Ok(Ended { ended, uncounted: None }),
                 }
             }
-            Which::User(user) => Ok(self.engine.end_user(&user, EndReason::Revoked).await?),
-            Which::All => Ok(self.engine.end_all(EndReason::Revoked).await?),
+            Which::User(user) => self.end_user(&user, EndReason::Revoked).await,
+            Which::All => {
+                Ok(Ended { ended: self.engine.end_all(EndReason::Revoked).await?, uncounted: None })
+            }
         }
+    }
+
+    async fn end_user(&self, user: &UserId, why: EndReason) -> Result<Ended, DeskError> {
+        let others = self.engine.known_of(user).await.map_or(Others::None, |known| known.others);
+        Ok(Ended { ended: self.engine.end_user(user, why).await?, uncounted: reason(others) })
     }
 
     /// The one session that is meant. Those that are over count only where no other begins so.
@@ -168,6 +169,13 @@ pub enum DeskError {
 
 fn tell<T: Serialize>(answer: &T) -> Result<Value, DeskError> {
     serde_json::to_value(answer).map_err(|_| DeskError::Question("the answer cannot be written down"))
+}
+
+fn reason(others: Others) -> Option<String> {
+    match others {
+        Others::None => None,
+        Others::Perhaps(why) => Some(why.to_owned()),
+    }
 }
 
 fn place(cursor: &Cursor) -> Result<Place, DeskError> {

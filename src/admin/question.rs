@@ -87,10 +87,12 @@ pub struct KeyUse {
 }
 
 /// How many sessions a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
-    /// How many.
+    /// How many, as far as they were counted.
     pub ended: usize,
+    /// Why there may have been others.
+    pub uncounted: Option<String>,
 }
 
 /// Some of the sessions there are.

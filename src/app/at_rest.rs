@@ -36,7 +36,8 @@ impl AtRest {
     pub async fn open(config: &Config, errand: Errand) -> Result<Self, Problems> {
         let ring = KeyRing::load(&config.keys).map_err(Problems::one)?;
         let clock = Clock::system();
-        let sessions = crate::session::Config { store: store(config), policy: config.session.policy.clone() };
+        let store = store(&config.session.store, errand);
+        let sessions = crate::session::Config { store, policy: config.session.policy.clone() };
         let audit = match errand {
             Errand::End if sessions.store != StoreKind::Memory => control::open_audit(config, &clock)?,
             _ => Audit::discard(),
@@ -62,9 +63,13 @@ impl AtRest {
 }
 
 /// A file that no gateway has made yet holds no sessions, and is not made by who looks.
-fn store(config: &Config) -> StoreKind {
-    match &config.session.store {
+fn store(kind: &StoreKind, errand: Errand) -> StoreKind {
+    match kind {
         StoreKind::Sqlite(path) if !path.exists() => StoreKind::Memory,
-        store => store.clone(),
+        // Which sessions of browsers were ended is to be kept, also if it is the first.
+        StoreKind::Browser(marks) if errand == Errand::Look => {
+            StoreKind::Browser(Box::new(store(marks, errand)))
+        }
+        kind => kind.clone(),
     }
 }

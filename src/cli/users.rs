@@ -193,7 +193,7 @@ fn read_password(user: &UserId) -> Result<Secret<String>, Failure> {
 
 async fn ended(config: &Config, user: &UserId, what: &str) -> Result<String, Failure> {
     let question = Question::AccountChanged(user.clone());
-    let (Ended { ended }, _) = ask_once(config, Errand::End, question).await.map_err(|failure| {
+    let (Ended { ended, .. }, _) = ask_once(config, Errand::End, question).await.map_err(|failure| {
         failure.after(&format!("`{user}` {what}, but the account's sessions did not end: "))
     })?;
     Ok(match ended {

@@ -199,6 +199,43 @@ fn sessions_in_memory_end_with_their_process_and_it_is_said() {
 }
 
 #[test]
+fn sessions_that_browsers_keep_cannot_be_listed_and_can_be_ended_all_the_same() {
+    let backend = Backend::start();
+    let gateway = Gateway::start(&Setup::in_front_of(&backend.url()).set("session.store", "'cookie:'"));
+    let [alice, ada] = ["alice", "ada"].map(|user| gateway.visitor().signed_in_as(user));
+    let told = inspect(&gateway.folder, &cookie(&alice));
+    assert_eq!((told.code, &told.report["kind"]), (0, &json!("session-with-record")), "{}", told.report);
+    let no_list = "sessions are in the cookies of their browsers, so nobody can list them";
+    for arguments in [&["list"][..], &["stats"], &["show", "00000000"], &["revoke", "--all", "--yes"]] {
+        let refused = gateway.folder.run(&[&["sessions"], arguments].concat());
+        assert_eq!(said(&refused), (1, "", format!("error: {no_list}\n").as_str()), "{arguments:?}");
+    }
+    let known = gateway.folder.run(&["sessions", "list", "--user", "alice"]).stdout;
+    assert!(known.contains("  alice  ") && known.contains("there may be others"), "{known}");
+    let ended = gateway.folder.run(&["sessions", "revoke", "--user", "alice"]);
+    let uncounted = format!("the sessions of `alice` ended; how many is not known: {no_list}\n");
+    assert_eq!(said(&ended), (0, uncounted.as_str(), ""));
+    assert!(alice.page("/").asks_login());
+    assert_eq!(inspect(&gateway.folder, &cookie(&ada)).code, 0);
+
+    let old = key_ids(&gateway.folder).remove(0);
+    assert_eq!(gateway.folder.run(&["keys", "rotate"]).code, 0);
+    let status = gateway.folder.run(&["keys", "status"]).stdout;
+    assert!(status.contains("  ?         after ") && status.contains(no_list), "{status}");
+    let refused = gateway.folder.run(&["keys", "retire", &old]);
+    assert!(refused.code == 1 && refused.stderr.contains(no_list), "{}", refused.stderr);
+
+    let id = id_of(&gateway.folder, &ada);
+    let folder = gateway.stop();
+    assert_eq!(folder.run(&["sessions", "list", "--user", "ada"]).code, 1, "nobody knows at rest");
+    assert_eq!(inspect(&folder, &cookie(&ada)).report["session"]["user"], "ada");
+    assert_eq!(folder.run(&["sessions", "revoke", &id]).code, 0);
+    assert_eq!(inspect(&folder, &cookie(&ada)).report["verdict"], "ended");
+    let gateway = Gateway::start_in(folder);
+    assert!(ada.moved_to(gateway.address()).page("/").asks_login());
+}
+
+#[test]
 fn a_valid_cookie_is_told_with_everything_in_it() {
     let (_backend, gateway) = house();
     let alice = gateway.visitor().signed_in_as("alice");

@@ -116,10 +116,13 @@ impl Revoke {
         if self.json {
             return to_json(&ended);
         }
-        Ok(match ended.ended {
-            0 => format!("there was no session{whose}\n{remark}"),
-            1 => format!("one session{whose} ended\n{remark}"),
-            many => format!("{many} sessions{whose} ended\n{remark}"),
+        Ok(match ended {
+            Ended { uncounted: Some(why), .. } => {
+                format!("the sessions{whose} ended; how many is not known: {why}\n{remark}")
+            }
+            Ended { ended: 0, .. } => format!("there was no session{whose}\n{remark}"),
+            Ended { ended: 1, .. } => format!("one session{whose} ended\n{remark}"),
+            Ended { ended: many, .. } => format!("{many} sessions{whose} ended\n{remark}"),
         })
     }
 
