@@ -49,9 +49,11 @@ impl Binding {
 
 /// Versions do not count: a browser that updates itself is still the same one.
 fn is_same_browser(then: &str, now: &str) -> bool {
-    let named =
-        |text: &str| text.bytes().filter(|byte| !byte.is_ascii_digit() && *byte != b'.').collect::<Vec<_>>();
-    then == now || named(then) == named(now)
+    then == now || without_versions(then).eq(without_versions(now))
+}
+
+fn without_versions(text: &str) -> impl Iterator<Item = u8> {
+    text.bytes().filter(|byte| !byte.is_ascii_digit() && *byte != b'.')
 }
 
 fn network(address: IpAddr) -> IpAddr {

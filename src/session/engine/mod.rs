@@ -41,6 +41,8 @@ mod visit;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trials;
 
 pub use begin::{Login, OpenError, Opened};
 pub use end::EndReason;
@@ -196,7 +198,7 @@ impl Engine {
             touched: Mutex::default(),
             swept: AtomicU64::new(0),
             endings: watch::channel(()).0,
-            stop: watch::channel(()).0,
+            stop: watch::channel(false).0,
             task: Mutex::default(),
         });
         let sharing = shared.store.share(Arc::new(News(Arc::downgrade(&shared))));
@@ -236,7 +238,8 @@ struct Shared {
     swept: AtomicU64,
     /// Tells holders of open streams that a session may have ended.
     endings: watch::Sender<()>,
-    stop: watch::Sender<()>,
+    /// Whether the upkeep is to end.
+    stop: watch::Sender<bool>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 

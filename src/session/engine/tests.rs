@@ -168,7 +168,7 @@ impl Bench {
     }
 }
 
-fn login(user: &str, remember: Remember) -> Login<'_> {
+pub(super) fn login(user: &str, remember: Remember) -> Login<'_> {
     Login {
         identity: Identity {
             user: UserId::try_from(user).unwrap(),
@@ -183,7 +183,7 @@ fn login(user: &str, remember: Remember) -> Login<'_> {
 }
 
 /// The ticket in cookies that were set, as a browser shows it.
-fn ticket(engine: &Engine, cookies: &[HeaderValue]) -> Ticket {
+pub(super) fn ticket(engine: &Engine, cookies: &[HeaderValue]) -> Ticket {
     let pairs = cookies.iter().map(|cookie| cookie.to_str().unwrap().split(';').next().unwrap().to_owned());
     let line = HeaderValue::from_str(&pairs.collect::<Vec<_>>().join("; ")).unwrap();
     match engine.present(&HeaderMap::from_iter([(COOKIE, line)])) {
@@ -206,7 +206,7 @@ const fn minutes(count: u64) -> Duration {
     Duration::from_secs(count * 60)
 }
 
-async fn state(engine: &Engine, ticket: &Ticket) -> &'static str {
+pub(super) async fn state(engine: &Engine, ticket: &Ticket) -> &'static str {
     match engine.resume(ticket, VISIT).await {
         Ok(Resumed::Live(_)) => "live",
         Ok(Resumed::Expired(Ended::Idle)) => "idle",
@@ -471,8 +471,20 @@ async fn more_than_one_batch_is_swept_in_one_go() {
     bench.hand.advance(minutes(60));
     bench.engine.shared.sweep().await.unwrap();
     assert_eq!(bench.lines.count(EventKind::SessionExpired), 1_100);
+    assert_eq!(bench.engine.swept(), 1_100);
     let left = bench.store.0.inner.of_user(UserId::try_from("alice").unwrap()).await.unwrap();
     assert_eq!(left, Vec::new());
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_the_end_of_a_sweep() {
+    let bench = Bench::new();
+    let (token, _) = bench.login("alice").await;
+    bench.hand.advance(minutes(60));
+    bench.engine.shared.stop.send_replace(true);
+    bench.engine.shared.sweep().await.unwrap();
+    assert!(bench.store.row(token.token.session()).await.is_some());
+    assert_eq!(bench.engine.swept(), 0);
 }
 
 #[tokio::test]

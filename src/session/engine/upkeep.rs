@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::clock::Timestamp;
+use crate::clock::{Stopwatch, Timestamp};
 use crate::session::cache::{Burial, Buried};
 use crate::session::lifetime::{Ended, Times};
 use crate::session::record::{Listing, Session};
@@ -23,7 +23,7 @@ use crate::telemetry::audit::EventKind;
 use super::{Shared, trail::Cause};
 
 /// Runs until the engine stops or is dropped.
-pub(super) async fn run(engine: Weak<Shared>, mut stop: watch::Receiver<()>) {
+pub(super) async fn run(engine: Weak<Shared>, mut stop: watch::Receiver<bool>) {
     let mut ticks = interval(FLUSH_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut round = 0_u32;
@@ -49,7 +49,7 @@ impl Shared {
 
     /// Ends the task, lets the round that it is in finish, and does the last one.
     pub(super) async fn finish_upkeep(&self) {
-        let _no_task_listens = self.stop.send(());
+        self.stop.send_replace(true);
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(task) = task {
             let _ended = task.await;
@@ -72,34 +72,36 @@ impl Shared {
 
     /// Removes what expired and was not asked for since. The rows' own ends are those of the policy
     /// under which they were written, so each is judged again by the present one.
+    ///
+    /// A million dead sessions take minutes: activity is stored meanwhile, and a stop is heeded.
     pub(super) async fn sweep(&self) -> Result<(), StoreError> {
         // Without the latest activity a session in use could look abandoned.
         self.flush().await?;
-        let mut count = 0_usize;
-        for _ in 0..SWEEP_BATCHES {
-            let now = self.clock.now();
-            let due = match self.store.by_end(None, now - SWEEP_GRACE, BATCH).await {
+        let until = self.clock.now() - SWEEP_GRACE;
+        let (mut flushed, mut removed, mut place) = (Stopwatch::start(), 0_u64, None);
+        while !*self.stop.borrow() {
+            let due = match self.store.by_end(place, until, SWEEP_BATCH).await {
                 // Such a store forgets by itself.
                 Err(StoreError::Unsupported(_)) => break,
                 answer => answer?,
             };
-            if due.is_empty() {
-                break;
+            let Some(last) = due.last() else { break };
+            place = Some(last.place);
+            removed = removed.saturating_add(self.sweep_batch(&due).await?);
+            if flushed.elapsed() >= FLUSH_EVERY {
+                self.flush().await?;
+                flushed = Stopwatch::start();
             }
-            count = count.saturating_add(self.sweep_batch(&due, now).await?);
             // Others may write between two steps.
             sleep(SWEEP_PAUSE).await;
         }
-        count = count.saturating_add(self.store.tidy(self.clock.now()).await?);
-        self.swept.fetch_add(u64::try_from(count).unwrap_or(0), Ordering::Relaxed);
-        if count > 0 {
-            tracing::info!(count, "expired sessions removed");
-        }
+        let tidied = self.store.tidy(self.clock.now()).await?;
+        self.note_removed(removed, tidied);
         Ok(())
     }
 
     async fn flush_touched(&self) -> Result<(), StoreError> {
-        let touched = mem::take(&mut *self.touched());
+        let touched = self.take_touched();
         // First off the list, then read: what is touched meanwhile is listed again.
         for session in &touched {
             session.unlist();
@@ -151,7 +153,8 @@ impl Shared {
 
     /// Removes those that are over, and gives the others their new end. Answers how many were removed
     /// here: several gateways may sweep one store.
-    async fn sweep_batch(&self, due: &[Entry], now: Timestamp) -> Result<usize, StoreError> {
+    async fn sweep_batch(&self, due: &[Entry]) -> Result<u64, StoreError> {
+        let now = self.clock.now();
         let (mut over, mut alive) = (HashMap::new(), Vec::new());
         for one in due {
             match self.verdict(one, now) {
@@ -174,7 +177,20 @@ impl Shared {
         }
         self.cache.forget_all(&ids);
         self.tell_of_an_end();
-        Ok(removed.len())
+        Ok(self.count_swept(removed.len()))
+    }
+
+    fn count_swept(&self, removed: usize) -> u64 {
+        let removed = u64::try_from(removed).unwrap_or(0);
+        self.swept.fetch_add(removed, Ordering::Relaxed);
+        removed
+    }
+
+    fn note_removed(&self, removed: u64, tidied: usize) {
+        let count = removed.saturating_add(self.count_swept(tidied));
+        if count > 0 {
+            tracing::info!(count, "expired sessions removed");
+        }
     }
 
     fn verdict(&self, due: &Entry, now: Timestamp) -> Verdict {
@@ -208,6 +224,14 @@ impl Shared {
         }
     }
 
+    /// The list, of which an empty one of the same size takes the place: requests that put sessions on it
+    /// need not wait until it has grown again.
+    fn take_touched(&self) -> Vec<Arc<Session>> {
+        let mut touched = self.touched();
+        let empty = Vec::with_capacity(touched.len());
+        mem::replace(&mut *touched, empty)
+    }
+
     fn touched(&self) -> MutexGuard<'_, Vec<Arc<Session>>> {
         self.touched.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -226,9 +250,9 @@ const FLUSH_EVERY: Duration = Duration::from_secs(5);
 const SWEEP_ROUNDS: u32 = 12;
 /// A session that expired is left for its browser to ask for a moment longer.
 const SWEEP_GRACE: Duration = Duration::from_secs(30);
-/// Rows in one write, so that a logout never waits long behind the upkeep.
+/// Rows in one write of activity.
 const BATCH: usize = 500;
+/// Sessions in one step of a sweep: a login never waits for more of them.
+const SWEEP_BATCH: usize = 100;
 /// Between two steps of a sweep.
 const SWEEP_PAUSE: Duration = Duration::from_millis(5);
-/// Batches in one sweep.
-const SWEEP_BATCHES: usize = 2_000;

@@ -10,7 +10,7 @@
 //! ACL SETUSER vestibule on >PASSWORD resetkeys ~PREFIX:* resetchannels -@all
 //!     +ping +select +role +client|tracking +cluster|slots
 //!     +eval +evalsha +exists +get +set +del +pttl +pexpire
-//!     +zadd +zrem +zrange +zcount +zremrangebyscore +sadd +smembers
+//!     +zadd +zrem +zrange +zcount +sadd +smembers
 //! ```
 //!
 //! `select` is needed for a database other than 0 only, `role` with Sentinels or a Cluster, and

@@ -11,6 +11,7 @@ pub(super) struct Scripts {
     pub(super) touch: Script,
     pub(super) remove: Script,
     pub(super) places: Script,
+    pub(super) prune: Script,
 }
 
 impl Scripts {
@@ -21,6 +22,7 @@ impl Scripts {
             touch: Script::new(TOUCH),
             remove: Script::new(REMOVE),
             places: Script::new(PLACES),
+            prune: Script::new(PRUNE),
         }
     }
 }
@@ -90,3 +92,10 @@ if ARGV[1] ~= '' then
   end
 end
 return redis.call('ZRANGE', KEYS[1], low, low + ARGV[3] - 1, 'WITHSCORES')";
+
+/// A sorted set; a score. Takes out a few of the members that are not behind it: whatever was left
+/// behind, no login is held up by more of it.
+const PRUNE: &str = "
+local old = redis.call('ZRANGE', KEYS[1], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, 50)
+if #old > 0 then redis.call('ZREM', KEYS[1], unpack(old)) end
+return #old";

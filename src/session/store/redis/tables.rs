@@ -38,8 +38,8 @@ impl Tables {
     pub(super) async fn insert(&self, row: Row) -> Result<(), StoreError> {
         let taken = || StoreError::Unavailable("a session with this id exists".to_owned());
         // First of all, so that an id that is taken leaves the entries of its owner alone.
-        let exists = command("EXISTS", self.keys.session(row.id));
-        if values::count(&values::only(self.redis.run(vec![exists]).await?)?)? > 0 {
+        let (exists, ()) = tokio::try_join!(self.exists(row.id), self.prune(&row))?;
+        if exists {
             return Err(taken());
         }
         self.run_all(self.enter(&row)).await?;
@@ -200,17 +200,27 @@ impl Tables {
         }
     }
 
-    /// The index entries of a session that begins. What ended long ago goes, so that the sets of a
-    /// user and of a key do not grow with sessions that nobody swept.
-    fn enter(&self, row: &Row) -> Vec<Cmd> {
+    async fn exists(&self, id: SessionId) -> Result<bool, StoreError> {
+        let exists = command("EXISTS", self.keys.session(id));
+        Ok(values::count(&values::only(self.redis.run(vec![exists]).await?)?)? > 0)
+    }
+
+    /// Takes entries of sessions that ended long ago out of the sets that a session enters, so that
+    /// those do not grow with sessions that nobody swept.
+    async fn prune(&self, row: &Row) -> Result<(), StoreError> {
         let long_ago = score(self.clock.now() - DAY);
-        let (user, key) = (self.keys.of_user(&row.user), self.keys.of_key(row.key));
-        let mut commands = Vec::with_capacity(8);
-        for index in [&user, &key, &self.keys.users()] {
-            let mut prune = command("ZREMRANGEBYSCORE", index.clone());
-            prune.arg("-inf").arg(long_ago);
-            commands.push(prune);
+        let sets = [self.keys.of_user(&row.user), self.keys.of_key(row.key), self.keys.users()];
+        let calls = sets.map(|set| Call::on([set]).with_number(long_ago));
+        for answer in self.redis.call(&self.scripts.prune, &calls).await? {
+            answer?;
         }
+        Ok(())
+    }
+
+    /// The index entries of a session that begins.
+    fn enter(&self, row: &Row) -> Vec<Cmd> {
+        let (user, key) = (self.keys.of_user(&row.user), self.keys.of_key(row.key));
+        let mut commands = Vec::with_capacity(5);
         for index in [self.keys.ends(), user, key] {
             commands.push(add(index, "NX", row.id, row.expires_at));
         }
