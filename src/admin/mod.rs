@@ -58,6 +58,9 @@ pub struct ReloadReport {
     pub restart_needed: Vec<String>,
     /// Sessions that ended because their account is gone or disabled.
     pub sessions_ended: usize,
+    /// What could not be done, though the new configuration is in force.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// Why a command was refused by the gateway.

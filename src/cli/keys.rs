@@ -32,7 +32,16 @@ enum KeysCommand {
         json: bool,
     },
     /// Add a key that signs from now on; the others go on verifying
-    Rotate,
+    Rotate {
+        /// Only verify with it for now: for several gateways, which must all know a key before one signs
+        #[arg(long)]
+        staged: bool,
+    },
+    /// Sign with this key from now on; the others go on verifying
+    Activate {
+        /// The key's id, as `status` shows it
+        id: String,
+    },
     /// Remove a key that no session depends on; every cookie that it signed is refused from then on
     Retire {
         /// The key's id, as `status` shows it
@@ -48,7 +57,9 @@ impl Keys {
         let config = config.load()?;
         match self.command {
             KeysCommand::Status { json } => status::run(&config, &load(&config)?, json),
-            KeysCommand::Rotate => rotate(&config),
+            KeysCommand::Rotate { staged: false } => rotate(&config),
+            KeysCommand::Rotate { staged: true } => stage(&config),
+            KeysCommand::Activate { id } => activate(&config, &id),
             KeysCommand::Retire { id, force } => retire(&config, &id, force),
         }
     }
@@ -79,6 +90,22 @@ fn rotate(config: &Config) -> Result<String, Failure> {
     }
     let made = format!("`{}` is made, with a first key", config.keys.display());
     save(config, &KeyRing::generate(now), &made)
+}
+
+fn stage(config: &Config) -> Result<String, Failure> {
+    let (ring, id) = load(config)?.stage(Clock::system().now());
+    let file = config.keys.display();
+    let next = format!(
+        "key {id} verifies from now on; copy `{file}` to every gateway, run `vestibule reload` there, \
+         and then `vestibule keys activate {id}`"
+    );
+    save(config, &ring, &next)
+}
+
+fn activate(config: &Config, id: &str) -> Result<String, Failure> {
+    let id: KeyId = id.parse().map_err(Failure::usage)?;
+    let ring = load(config)?.activate(id).map_err(Failure::usage)?;
+    save(config, &ring, &format!("key {id} signs from now on"))
 }
 
 fn save(config: &Config, ring: &KeyRing, done: &str) -> Result<String, Failure> {

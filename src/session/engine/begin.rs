@@ -35,7 +35,7 @@ impl Engine {
         let sealed = session.to_row(&settings.ring, ends_at);
         let row = sealed.ok_or_else(|| StoreError::Unavailable("the record cannot be sealed".to_owned()))?;
         let cookies = shared.cookies(&settings, &token, 0, &session).ok_or(OpenError::TooLarge)?;
-        session.verify(shared.clock.now());
+        session.verify(shared.freshness.present(shared.clock.now()));
         let look = shared.cache.look(session.id());
         shared.store.insert(row).await?;
         shared.take_in(look, &session);

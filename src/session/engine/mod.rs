@@ -47,11 +47,12 @@ mod trials;
 pub use begin::{Login, OpenError, Opened};
 pub use end::EndReason;
 use find::Source;
+pub(super) use freshness::Verified;
 use freshness::{Freshness, News};
 pub use guest::Guest;
 pub use inspect::{Inspection, Standing};
 pub use list::{Listed, OfUser, Others, Page, Stats};
-pub use visit::{Activity, Live, Resumed, Visit};
+pub use visit::{Activity, Live, Renewal, Resumed, Visit};
 
 /// What a request presents, before anybody looks for its session.
 pub type Presented = Found;
