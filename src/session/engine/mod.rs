@@ -40,6 +40,8 @@ mod upkeep;
 mod visit;
 
 #[cfg(test)]
+mod carried_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod trials;

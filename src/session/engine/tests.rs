@@ -200,7 +200,8 @@ fn made_up() -> Ticket {
 const DEVICE: Device<'static> =
     Device { user_agent: "test", address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)) };
 
-const VISIT: Visit<'static> = Visit { device: DEVICE, activity: Activity::Counts, request_id: "r" };
+pub(super) const VISIT: Visit<'static> =
+    Visit { device: DEVICE, activity: Activity::Counts, request_id: "r" };
 
 const fn minutes(count: u64) -> Duration {
     Duration::from_secs(count * 60)
