@@ -43,7 +43,8 @@
 //! *Route*: host and path prefix with the rule that holds there. *Upstream*: a named group of
 //! backend servers. *Caller*: who is asking. *Identity*: what a login proved. *Session*: an
 //! identity over time. *Token*: the random secret in the session cookie. *Key ring*: the keys that
-//! sign cookies and seal records. *Permit*: the decision that a request may be forwarded.
+//! sign cookies and seal records. *Generation*: how often a session's token was renewed. *Mark*: what
+//! ends a session that its browser keeps. *Stream*: an answer or tunnel that outlasts its request. *Permit*: the decision that a request may be forwarded.
 //! *Reject*: any answer that is an error.
 
 #![forbid(unsafe_code)]

@@ -118,6 +118,10 @@ impl Gateway {
         });
         let engine = self.running.engine.clone();
         metrics.read(Meter::SessionsCached, move || engine.cached() as u64);
+        let engine = self.running.engine.clone();
+        metrics.read(Meter::SessionsSwept, move || engine.swept());
+        let engine = self.running.engine.clone();
+        metrics.read(Meter::SessionStoreDown, move || u64::from(engine.store_is_down()));
         let audit = self.running.audit.clone();
         metrics.read(Meter::AuditLinesDropped, move || audit.dropped());
         let audit = self.running.audit.clone();

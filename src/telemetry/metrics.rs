@@ -92,6 +92,10 @@ pub enum Meter {
     CertificateExpiry,
     /// Sessions in the first-level cache.
     SessionsCached,
+    /// Expired sessions that the sweep removed.
+    SessionsSwept,
+    /// Whether the session store is left alone because it does not answer.
+    SessionStoreDown,
 }
 
 impl Meter {
@@ -122,6 +126,12 @@ impl Meter {
             ),
             Self::SessionsCached => {
                 ("sessions_cached", "Sessions in the first-level cache", MetricType::Gauge)
+            }
+            Self::SessionsSwept => {
+                ("sessions_swept", "Expired sessions that the sweep removed", MetricType::Counter)
+            }
+            Self::SessionStoreDown => {
+                ("session_store_down", "Whether the session store does not answer", MetricType::Gauge)
             }
         }
     }

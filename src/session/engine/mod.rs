@@ -169,6 +169,12 @@ impl Engine {
         self.shared.cache.len()
     }
 
+    /// Whether the store is left alone for now, because it does not answer.
+    #[must_use]
+    pub fn store_is_down(&self) -> bool {
+        self.shared.store.is_down()
+    }
+
     /// Expired sessions that the sweep removed since the start.
     #[must_use]
     pub fn swept(&self) -> u64 {

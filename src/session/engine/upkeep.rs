@@ -36,7 +36,7 @@ pub(super) async fn run(engine: Weak<Shared>, mut stop: watch::Receiver<bool>) {
         }
         let Some(engine) = engine.upgrade() else { return };
         round = round.wrapping_add(1);
-        // Failures are told to the log by the health of the store, and tried again.
+        // Failures are told to the log by the guard of the store, and tried again.
         let _tried_again = match round % SWEEP_ROUNDS {
             0 => engine.sweep().await,
             _ => engine.flush().await,

@@ -121,6 +121,10 @@ impl SessionStore for Guarded {
         self.guard.store.share(listener)
     }
 
+    fn is_down(&self) -> bool {
+        self.guard.breaker.health().down.is_some()
+    }
+
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         self.guard.breaker.close();
         self.prober.abort();

@@ -187,6 +187,10 @@ pub trait SessionStore: Send + Sync {
     fn share(&self, _: Arc<dyn Listener>) -> Sharing {
         Sharing::Exclusive
     }
+    /// Whether calls are answered with an error for now, without being tried.
+    fn is_down(&self) -> bool {
+        false
+    }
     /// Finishes what was begun; afterwards every answer is an error.
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }

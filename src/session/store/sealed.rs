@@ -142,6 +142,10 @@ impl SessionStore for SealedStore {
         self.marks.share(Arc::new(MarkListener { listener, marks, recent, clock, control }))
     }
 
+    fn is_down(&self) -> bool {
+        self.marks.is_down()
+    }
+
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         self.marks.close()
     }
