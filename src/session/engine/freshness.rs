@@ -156,21 +156,21 @@ mod tests {
         freshness
     }
 
-    fn read(freshness: &Freshness, second: i64) -> Option<Verified> {
-        Some(freshness.present(at(second)))
+    fn read(freshness: &Freshness, second: i64) -> Verified {
+        freshness.present(at(second))
     }
 
     #[test]
     fn what_nobody_else_changes_holds_for_ever() {
         let freshness = shared(Sharing::Exclusive);
-        assert!(freshness.holds(read(&freshness, 0), at(1_000_000), RECHECK));
+        assert!(freshness.holds(Some(read(&freshness, 0)), at(1_000_000), RECHECK));
     }
 
     #[test]
     fn what_nobody_tells_of_holds_for_a_moment() {
         let freshness = shared(Sharing::Untold);
-        assert!(freshness.holds(read(&freshness, 0), at(5), RECHECK));
-        assert!(!freshness.holds(read(&freshness, 0), at(6), RECHECK));
+        assert!(freshness.holds(Some(read(&freshness, 0)), at(5), RECHECK));
+        assert!(!freshness.holds(Some(read(&freshness, 0)), at(6), RECHECK));
     }
 
     #[test]
@@ -179,16 +179,16 @@ mod tests {
         let before = read(&freshness, 9);
         freshness.began(at(10));
         let during = read(&freshness, 11);
-        assert!(freshness.holds(during, at(1_000), RECHECK));
-        assert!(!freshness.holds(before, at(1_000), RECHECK), "it was read before");
+        assert!(freshness.holds(Some(during), at(1_000), RECHECK));
+        assert!(!freshness.holds(Some(before), at(1_000), RECHECK), "it was read before");
         freshness.confirmed(at(1_000));
         freshness.lost();
-        assert!(freshness.holds(during, at(1_005), RECHECK));
-        assert!(!freshness.holds(during, at(1_006), RECHECK));
-        assert!(freshness.holds(read(&freshness, 1_006), at(1_007), RECHECK), "it was read since");
+        assert!(freshness.holds(Some(during), at(1_005), RECHECK));
+        assert!(!freshness.holds(Some(during), at(1_006), RECHECK));
+        assert!(freshness.holds(Some(read(&freshness, 1_006)), at(1_007), RECHECK), "it was read since");
         freshness.began(at(1_010));
-        assert!(!freshness.holds(during, at(1_010), RECHECK), "something may have been missed");
-        assert!(freshness.holds(read(&freshness, 1_011), at(2_000), RECHECK));
+        assert!(!freshness.holds(Some(during), at(1_010), RECHECK), "something may have been missed");
+        assert!(freshness.holds(Some(read(&freshness, 1_011)), at(2_000), RECHECK));
     }
 
     #[test]
@@ -197,13 +197,13 @@ mod tests {
         freshness.began(at(0));
         let first = read(&freshness, 1);
         freshness.began(at(100));
-        assert!(!freshness.holds(first, at(101), RECHECK));
+        assert!(!freshness.holds(Some(first), at(101), RECHECK));
         let second = read(&freshness, 102);
         freshness.confirmed(at(103));
         freshness.lost();
         freshness.lost();
-        assert!(freshness.holds(second, at(104), RECHECK));
-        assert!(!freshness.holds(first, at(104), RECHECK));
+        assert!(freshness.holds(Some(second), at(104), RECHECK));
+        assert!(!freshness.holds(Some(first), at(104), RECHECK));
     }
 
     #[test]
@@ -213,9 +213,9 @@ mod tests {
         let ahead = read(&freshness, 3_600);
         freshness.confirmed(at(3_600));
         freshness.lost();
-        assert!(!freshness.holds(ahead, at(0), RECHECK));
+        assert!(!freshness.holds(Some(ahead), at(0), RECHECK));
         freshness.began(at(60));
-        assert!(!freshness.holds(ahead, at(61), Duration::from_hours(1)));
+        assert!(!freshness.holds(Some(ahead), at(61), Duration::from_hours(1)));
     }
 
     #[test]
