@@ -33,6 +33,7 @@ mod routes;
 mod servers;
 mod session;
 mod stop;
+mod stores;
 mod streams;
 mod telemetry;
 mod websocket;
