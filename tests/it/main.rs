@@ -18,6 +18,7 @@ mod cli;
 mod connections;
 mod durability;
 mod errors;
+mod gateways;
 mod harness;
 mod headers;
 mod identity;
