@@ -13,6 +13,7 @@
 #![expect(clippy::wrong_self_convention, reason = "`get(...).as_page()` reads as it is meant")]
 
 mod application;
+mod bad_days;
 mod browser;
 mod cli;
 mod connections;
