@@ -35,6 +35,8 @@ pub enum Reject {
     Busy(String),
     /// A body of ours (login form) is larger than any form of ours.
     FormTooLarge,
+    /// A session that the cookies of a browser cannot hold.
+    SessionTooLarge,
     /// A form that is not taken, and why.
     ForgedForm(Forged),
     /// The backend did not give an answer that can be passed on.
@@ -74,6 +76,7 @@ impl Reject {
             Self::StoreUnavailable(_) => STORE_UNAVAILABLE,
             Self::Busy(_) => BUSY,
             Self::FormTooLarge => BODY_TOO_LARGE,
+            Self::SessionTooLarge => SESSION_TOO_LARGE,
             Self::ForgedForm(_) => FORGED_FORM,
             Self::Forward(error) => forward_answer(error),
             Self::Internal(_) => INTERNAL,
@@ -119,6 +122,7 @@ impl From<PortalError> for Reject {
         match error {
             PortalError::StoreUnavailable(reason) => Self::StoreUnavailable(reason),
             PortalError::Busy(reason) => Self::Busy(reason),
+            PortalError::TooLarge => Self::SessionTooLarge,
             PortalError::NotFound => Self::NotFound,
             PortalError::MethodNotAllowed(allowed) => Self::MethodNotAllowed(allowed.to_owned()),
             PortalError::Forged(forged) => Self::ForgedForm(forged),
@@ -223,6 +227,15 @@ answer!(
     "Too much at once",
     "Too many people are signing in.",
     "Try again in a few seconds."
+);
+answer!(
+    SESSION_TOO_LARGE,
+    INTERNAL_SERVER_ERROR,
+    Failed,
+    "session_too_large",
+    "You cannot be signed in",
+    "You are in more groups than a browser can keep in its cookies.",
+    "Ask the people who run this service to keep sessions elsewhere."
 );
 answer!(
     FORGED_FORM,

@@ -162,6 +162,9 @@ pub enum PortalError {
     /// Sessions or accounts have too much to do: 503.
     #[error("too much to do at once: {0}")]
     Busy(String),
+    /// What a login proved does not fit into cookies: 500.
+    #[error("the session does not fit into cookies: the user is in too many groups")]
+    TooLarge,
     /// There is no such page: 404.
     #[error("there is no such page")]
     NotFound,
@@ -186,7 +189,8 @@ impl From<OpenError> for PortalError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Store(error) => error.into(),
-            OpenError::AtLimit(_) | OpenError::TooLarge => Self::Busy(error.to_string()),
+            OpenError::AtLimit(_) => Self::Busy(error.to_string()),
+            OpenError::TooLarge => Self::TooLarge,
         }
     }
 }

@@ -14,11 +14,13 @@
 
 mod admin_sessions;
 mod application;
+mod bad_days;
 mod browser;
 mod cli;
 mod connections;
 mod durability;
 mod errors;
+mod gateways;
 mod harness;
 mod headers;
 mod identity;
@@ -35,6 +37,7 @@ mod routes;
 mod servers;
 mod session;
 mod stop;
+mod stores;
 mod streams;
 mod telemetry;
 mod websocket;

@@ -37,6 +37,11 @@ impl Postgres {
         Self::start_in(folder)
     }
 
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Where it is, as a URL with nothing secret in it.
     pub fn url(&self) -> String {
         format!("postgres://vestibule@127.0.0.1:{}/vestibule", self.port)

@@ -105,6 +105,8 @@ pub(crate) mod event {
     pub(crate) const SESSION_ENDED: &str = "session_ended";
     pub(crate) const SESSION_REVOKED: &str = "session_revoked";
     pub(crate) const SESSION_EXPIRED: &str = "session_expired";
+    pub(crate) const SESSION_DESTROYED: &str = "session_destroyed";
+    pub(crate) const RECORD_REFUSED: &str = "session_record_refused";
     pub(crate) const USE_AFTER_END: &str = "session_use_after_expire";
     pub(crate) const CSRF: &str = "malicious_csrf";
     pub(crate) const AUTHORIZATION_FAILED: &str = "authz_fail";

@@ -164,6 +164,11 @@ impl Backend {
         lock(&self.requests).recv_timeout(PATIENCE).expect("a request at the backend")
     }
 
+    /// Everything that arrived beyond what was taken by [`Self::received`].
+    pub(crate) fn all_received(&self) -> Vec<Received> {
+        lock(&self.requests).try_iter().collect()
+    }
+
     /// Whether nothing has arrived beyond what was taken by [`Self::received`].
     pub(crate) fn saw_nothing(&self) -> bool {
         lock(&self.requests).try_recv().is_err()

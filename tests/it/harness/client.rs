@@ -160,6 +160,13 @@ impl Client {
         self.cookies.borrow_mut().insert(name.to_owned(), value.to_owned());
     }
 
+    /// The cookies of its session, as they stand in a request.
+    pub(crate) fn session_line(&self) -> String {
+        let cookies = self.cookies.borrow();
+        let ours = cookies.iter().filter(|(name, _)| is_of_session(name));
+        ours.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+    }
+
     pub(crate) fn forget_cookies(&self) {
         self.cookies.borrow_mut().clear();
     }
@@ -450,6 +457,12 @@ impl Streaming {
         }
         Ok(count)
     }
+}
+
+/// Whether a cookie of this name holds a session or a part of one.
+pub(crate) fn is_of_session(name: &str) -> bool {
+    let rest = name.strip_prefix(SESSION_COOKIE);
+    rest.is_some_and(|rest| rest.is_empty() || matches!(rest, "-1" | "-2" | "-3"))
 }
 
 /// The name of the session cookie, unless configured.

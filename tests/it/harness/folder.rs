@@ -16,7 +16,7 @@ use vestibule::session::keyring::KeyRing;
 #[derive(Debug)]
 pub(crate) struct Folder {
     place: TempDir,
-    authority: CertifiedIssuer<'static, KeyPair>,
+    authority: Arc<CertifiedIssuer<'static, KeyPair>>,
 }
 
 /// For which years a certificate holds.
@@ -44,7 +44,17 @@ impl Folder {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let authority = CertifiedIssuer::self_signed(params, key).expect("a certificate authority");
-        Self { place, authority }
+        Self { place, authority: Arc::new(authority) }
+    }
+
+    /// A folder for one more gateway of the same service: the same certificate and keys.
+    pub(crate) fn twin(&self) -> Self {
+        let place = tempfile::Builder::new().prefix("vestibule-").tempdir().expect("a temporary folder");
+        let twin = Self { place, authority: Arc::clone(&self.authority) };
+        for name in ["gateway.pem", "gateway.key", "keys.toml"] {
+            twin.write(name, &self.read(name));
+        }
+        twin
     }
 
     pub(crate) fn root(&self) -> &Path {

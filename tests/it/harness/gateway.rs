@@ -44,6 +44,12 @@ impl Gateway {
         Self { kind: Kind::InProcess(running), addresses, folder }
     }
 
+    /// Starts one more gateway of the same service in this process, with a clock of its own.
+    #[track_caller]
+    pub(crate) fn twin(&self, setup: &Setup) -> Self {
+        Self::start_in(prepared(self.folder.twin(), setup))
+    }
+
     /// Starts the real program.
     #[track_caller]
     pub(crate) fn spawn(setup: &Setup) -> Self {

@@ -71,3 +71,13 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
         std::thread::park_timeout(Duration::from_millis(5));
     }
 }
+
+/// How long it takes until this is so; asks without a pause.
+#[track_caller]
+pub(crate) fn time_until(what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
+    let watch = Stopwatch::start();
+    while !is_so() {
+        assert!(watch.elapsed() < PATIENCE, "in vain: {what}");
+    }
+    watch.elapsed()
+}

@@ -48,6 +48,11 @@ impl Setup {
         self
     }
 
+    /// Keeps sessions in the store of this URL, or in the folder's own if it is empty.
+    pub(crate) fn store(self, url: &str) -> Self {
+        if url.is_empty() { self } else { self.set("session.store", &format!("'{url}'")) }
+    }
+
     /// Adds the certificate `stem.pem` with the key `stem.key`.
     pub(crate) fn certificate(mut self, stem: &str) -> Self {
         self.certificates.push(stem.to_owned());
