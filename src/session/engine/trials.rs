@@ -29,13 +29,17 @@ async fn a_session_that_is_not_in_memory_is_one_round_trip_and_every_other_reque
 #[tokio::test(flavor = "multi_thread")]
 async fn activity_is_one_write_a_session_and_flush_however_many_requests_there_were() {
     let stand = Stand::new();
-    let engine = stand.engine().await;
+    let first = stand.engine().await;
     let mut tickets = Vec::new();
     for number in 0..50 {
-        tickets.push(sign_in(&engine, &format!("person{number}")).await);
+        tickets.push(sign_in(&first, &format!("person{number}")).await);
+    }
+    // Redis tells every gateway of a login, the one where it happened included, which then asks once more.
+    let engine = stand.engine().await;
+    for ticket in &tickets {
+        assert_eq!(state(&engine, ticket).await, "live");
     }
     // The first flush teaches Redis the script.
-    assert_eq!(state(&engine, &tickets[0]).await, "live");
     engine.shared.flush().await.unwrap();
     stand.forget_counts();
     for _ in 0..20 {

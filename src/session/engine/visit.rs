@@ -85,7 +85,7 @@ impl Shared {
             self.list_if_needed(&session);
         }
         if visit.activity == Activity::Counts {
-            self.touch(&session);
+            self.touch(&session, now);
         }
         let cookies = self.update(&settings, &session, ticket, state);
         Resumed::Live(Live { session, cookies })
