@@ -1,8 +1,8 @@
 //! The first level: live sessions in memory, so that a request does no I/O.
 //!
 //! How a session is loaded is left to the engine. Invariant: a session that was buried
-//! ([`Cache::bury`]) is not in the cache and cannot get in, not even by a load that began earlier: burying moves the
-//! generation of its shard, and only a load that saw the present generation is admitted.
+//! ([`Cache::bury`]) is not in the cache and cannot get in, not even by a load that began earlier: burying moves a
+//! generation, which it shares with few other sessions, and only a load that saw the present one is admitted.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,7 +24,7 @@ impl Cache {
     }
 
     pub(super) fn with_capacity(capacity: usize) -> Self {
-        let shards = std::array::from_fn(|_| Mutex::default());
+        let shards = std::array::from_fn(|_| Mutex::new(Shard::new()));
         Self { live: quick_cache::sync::Cache::new(capacity), shards }
     }
 
@@ -43,7 +43,7 @@ impl Cache {
         let shard = self.shard(id);
         match shard.buried.get(&id) {
             Some(&why) => Look::Buried(why),
-            None => Look::Unknown(Ticket { generation: shard.generation }),
+            None => Look::Unknown(Ticket { generation: shard.generation(id) }),
         }
     }
 
@@ -54,7 +54,7 @@ impl Cache {
         if let Some(&why) = shard.buried.get(&id) {
             return Admission::Buried(why);
         }
-        if shard.generation != ticket.generation {
+        if shard.generation(id) != ticket.generation {
             return Admission::Stale;
         }
         // Two loads of one session share the first one's value, brought up to date.
@@ -68,7 +68,7 @@ impl Cache {
     /// Ends a session here, until the store has forgotten it too. The first reason stays.
     pub(super) fn bury(&self, id: SessionId, why: Buried) -> Burial {
         let mut shard = self.shard(id);
-        shard.generation = shard.generation.wrapping_add(1);
+        shard.move_on(id);
         let removed = self.live.remove(&id).is_some();
         if shard.buried.contains_key(&id) {
             return Burial::Again;
@@ -83,7 +83,7 @@ impl Cache {
     /// Answers whether it is here.
     pub(super) fn doubt(&self, id: SessionId) -> bool {
         let mut shard = self.shard(id);
-        shard.generation = shard.generation.wrapping_add(1);
+        shard.move_on(id);
         let known = self.live.peek(&id);
         if let Some(session) = &known {
             session.doubt();
@@ -108,22 +108,21 @@ impl Cache {
     /// What is being read now is out of date, whichever session it is of.
     pub(super) fn outdate_reads(&self) {
         for shard in &self.shards {
-            let mut shard = lock(shard);
-            shard.generation = shard.generation.wrapping_add(1);
+            lock(shard).move_all_on();
         }
     }
 
     /// The store does not have the session any more, though nothing ended it here.
     pub(super) fn lose(&self, id: SessionId) {
         let mut shard = self.shard(id);
-        shard.generation = shard.generation.wrapping_add(1);
+        shard.move_on(id);
         self.live.remove(&id);
     }
 
     /// The store has forgotten the session. Loads that read it earlier are stale from now on.
     pub(super) fn forget(&self, id: SessionId) {
         let mut shard = self.shard(id);
-        shard.generation = shard.generation.wrapping_add(1);
+        shard.move_on(id);
         shard.buried.remove(&id);
     }
 
@@ -183,7 +182,7 @@ pub(super) enum Look {
     Unknown(Ticket),
 }
 
-/// The right to admit a session, as long as nothing in its shard was buried since.
+/// The right to admit a session, as long as nothing of its generation was buried since.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticket {
     generation: u64,
@@ -194,7 +193,7 @@ pub(super) struct Ticket {
 pub(super) enum Admission {
     Admitted(Arc<Session>),
     Buried(Buried),
-    /// Something of its shard was buried meanwhile: what was loaded may be out of date.
+    /// Something of its generation was buried meanwhile: what was loaded may be out of date.
     Stale,
 }
 
@@ -206,10 +205,40 @@ pub(super) enum Burial {
     Again,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shard {
-    generation: u64,
+    /// By the second byte of an id, so that a sweep, which ends thousands of sessions in a second, seldom
+    /// makes the load of another one stale.
+    generations: [u64; GENERATIONS],
     buried: HashMap<SessionId, Buried>,
+}
+
+impl Shard {
+    fn new() -> Self {
+        Self { generations: [0; GENERATIONS], buried: HashMap::new() }
+    }
+
+    fn generation(&self, id: SessionId) -> u64 {
+        self.generations.get(Self::place(id)).copied().unwrap_or_default()
+    }
+
+    /// What is being loaded of this session is out of date.
+    fn move_on(&mut self, id: SessionId) {
+        if let Some(generation) = self.generations.get_mut(Self::place(id)) {
+            *generation = generation.wrapping_add(1);
+        }
+    }
+
+    fn move_all_on(&mut self) {
+        for generation in &mut self.generations {
+            *generation = generation.wrapping_add(1);
+        }
+    }
+
+    const fn place(id: SessionId) -> usize {
+        let [_, second, ..] = *id.as_bytes();
+        second as usize
+    }
 }
 
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
@@ -219,6 +248,8 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 /// How many sessions are kept in memory: about 100 MiB at most.
 const CAPACITY: usize = 100_000;
 const SHARDS: usize = 64;
+/// One for each value of a byte.
+const GENERATIONS: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -261,6 +292,20 @@ mod tests {
         cache.forget(id);
         assert!(matches!(cache.admit(old, &session(id)), Admission::Stale));
         assert!(matches!(cache.admit(ticket(&cache, id), &session(id)), Admission::Admitted(_)));
+    }
+
+    #[test]
+    fn the_end_of_a_session_does_not_make_the_load_of_another_stale() {
+        let cache = Cache::new();
+        let [swept, wanted] = [1, 2].map(|second| {
+            let mut bytes = [0; 32];
+            bytes[1] = second;
+            SessionId::from_bytes(bytes)
+        });
+        let loading = ticket(&cache, wanted);
+        cache.bury(swept, Buried::Expired(Ended::Idle));
+        cache.forget(swept);
+        assert!(matches!(cache.admit(loading, &session(wanted)), Admission::Admitted(_)));
     }
 
     #[test]

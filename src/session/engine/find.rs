@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::{Shared, trail::Cause};
+use crate::clock::Timestamp;
 use crate::session::StoreDown;
 use crate::session::cache::{Admission, Buried, Look};
 use crate::session::cookie::{Carried, Form};
@@ -44,19 +45,19 @@ enum Absence {
 impl Shared {
     /// The session with this id, if it lives by the rules and keys of this moment.
     pub(super) async fn find(&self, id: SessionId, source: Source<'_>) -> Result<Sought, StoreError> {
-        let cached = self.cache.get(id);
+        let (cached, now) = (self.cache.get(id), self.clock.now());
         if let (Some(session), Source::Browser(carried, _)) = (&cached, source) {
             // Another gateway may have seen it later, and nobody but the browser tells.
             session.seen(carried.last_seen);
         }
         if let Some(session) = &cached
-            && self.is_certain(session)
+            && self.is_certain(session, now)
         {
-            return Ok(self.judge(Arc::clone(session)));
+            return Ok(self.judge(Arc::clone(session), now));
         }
         match (self.fetch(id, source).await, cached) {
             (Err(StoreError::Unavailable(_)), Some(session)) if self.has_grace(&session) => {
-                Ok(self.judge(session))
+                Ok(self.judge(session, self.clock.now()))
             }
             (answer, _) => answer,
         }
@@ -82,7 +83,7 @@ impl Shared {
             };
             session.verify(asked);
             match self.cache.admit(ticket, &Arc::new(session)) {
-                Admission::Admitted(session) => return Ok(self.judge(session)),
+                Admission::Admitted(session) => return Ok(self.judge(session, self.clock.now())),
                 Admission::Buried(why) => return Ok(self.buried(id, why, source)),
                 // Perhaps this very session was ended while it was read.
                 Admission::Stale => {}
@@ -161,14 +162,14 @@ impl Shared {
         self.store.permits(Claim { id: session.id(), user, created: session.created() }).await
     }
 
-    /// Whether a session may go on, by the rules and keys of this moment.
-    fn judge(&self, session: Arc<Session>) -> Sought {
+    /// Whether a session may go on, by the rules and keys of this moment, which is `now`.
+    fn judge(&self, session: Arc<Session>, now: Timestamp) -> Sought {
         let settings = self.settings.load();
         if settings.ring.key(session.key()).is_none() {
             self.note(EventKind::RecordRefused, &session, Untrusted::Key.as_str(), Cause::default());
             return Sought::Gone;
         }
-        match settings.policy.lifetimes.ended(session.times(), self.clock.now()) {
+        match settings.policy.lifetimes.ended(session.times(), now) {
             Some(limit) => {
                 self.expire(&session, limit);
                 Sought::Expired(limit)
@@ -192,9 +193,9 @@ impl Shared {
         self.form == Form::Token
     }
 
-    fn is_certain(&self, session: &Session) -> bool {
+    fn is_certain(&self, session: &Session, now: Timestamp) -> bool {
         let recheck = self.settings.load().policy.recheck;
-        self.freshness.holds(session.verified(), self.clock.now(), recheck)
+        self.freshness.holds(session.verified(), now, recheck)
     }
 
     /// Whether a session goes on while the store does not answer.
@@ -206,5 +207,5 @@ impl Shared {
     }
 }
 
-/// How often a session is read again because others of its shard ended meanwhile.
+/// How often a session is read again because others of its generation ended meanwhile.
 const LOADS: usize = 8;

@@ -15,7 +15,7 @@ use http::header::HeaderValue;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::identity::UserId;
 use crate::storage::sqlite::StorageError;
 use crate::telemetry::audit::Audit;
@@ -135,7 +135,7 @@ impl Engine {
     pub fn note_activity(&self, session: &Arc<Session>) {
         // Memory may have let go of the session and read it again since the stream began.
         let present = self.shared.cache.get(session.id());
-        self.shared.touch(present.as_ref().unwrap_or(session));
+        self.shared.touch(present.as_ref().unwrap_or(session), self.shared.clock.now());
     }
 
     /// Changes whenever a session may have ended, so that who holds streams open asks again.
@@ -259,8 +259,8 @@ struct Settings {
 }
 
 impl Shared {
-    fn touch(&self, session: &Arc<Session>) {
-        if session.touch(self.clock.now()) == Listing::Needed {
+    fn touch(&self, session: &Arc<Session>, now: Timestamp) {
+        if session.touch(now) == Listing::Needed {
             self.list(session);
         }
     }

@@ -10,7 +10,7 @@ use http::header::COOKIE;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::clock::{ClockHand, Timestamp};
+use crate::clock::ClockHand;
 use crate::identity::{AuthMethod, Identity};
 use crate::session::binding::Device;
 use crate::session::keyring::KeyId;

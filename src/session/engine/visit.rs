@@ -102,7 +102,7 @@ impl Shared {
             self.list_if_needed(&session);
         }
         if visit.activity == Activity::Counts {
-            self.touch(&session);
+            self.touch(&session, now);
         }
         let renewal = self.update(&settings, &session, ticket, state);
         Resumed::Live(Live { session, renewal })

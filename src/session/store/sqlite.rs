@@ -3,6 +3,7 @@
 //! How the file is opened and written is left to [`crate::storage::sqlite`]. Invariant: a value that
 //! is not what its column should hold makes its own row corrupt and no other.
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::pin::Pin;
 
@@ -31,6 +32,19 @@ impl SqliteStore {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Answer<'_, T> {
         Box::pin(async move { Ok(self.database.read(work).await?) })
+    }
+
+    /// Shows every session that ends after `now` to `see`, in steps between which others read. One that
+    /// is touched meanwhile may be seen twice, but none that lives is missed.
+    async fn walk(&self, now: Timestamp, mut see: impl FnMut(Step)) -> Result<(), StoreError> {
+        // Behind every place of that moment.
+        let mut after = Place { expires_at: now, id: SessionId::from_bytes([0xff; 32]) };
+        loop {
+            let steps = self.database.read(move |connection| steps(connection, after)).await?;
+            let Some(last) = steps.last() else { return Ok(()) };
+            after = last.place;
+            steps.into_iter().for_each(&mut see);
+        }
     }
 
     fn write<T: Send + 'static>(
@@ -99,19 +113,25 @@ impl SessionStore for SqliteStore {
     }
 
     fn users(&self, now: Timestamp) -> Answer<'_, Vec<UserId>> {
-        self.read(move |connection| {
-            let mut query = connection.prepare_cached(USERS)?;
-            let names: Vec<String> =
-                query.query_map([now.as_millis()], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Box::pin(async move {
+            let mut names = HashSet::new();
+            self.walk(now, |step| names.extend(step.user)).await?;
             // A name that is none belongs to a row that no cookie opens.
             Ok(names.into_iter().filter_map(|name| UserId::try_from(name).ok()).collect())
         })
     }
 
     fn key_use(&self, now: Timestamp) -> Answer<'_, Vec<KeyUse>> {
-        self.read(move |connection| {
-            let mut query = connection.prepare_cached(KEY_USE)?;
-            query.query_map([now.as_millis()], read_key_use)?.collect()
+        Box::pin(async move {
+            let mut uses = HashMap::new();
+            self.walk(now, |step| {
+                let until = step.place.expires_at;
+                let each = uses.entry(step.key).or_insert(KeyUse { key: step.key, sessions: 0, until });
+                each.sessions = each.sessions.saturating_add(1);
+                each.until = each.until.max(until);
+            })
+            .await?;
+            Ok(uses.into_values().collect())
         })
     }
 
@@ -129,6 +149,14 @@ impl SessionStore for SqliteStore {
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(self.database.close())
     }
+}
+
+/// A session as the index by ends has it.
+struct Step {
+    place: Place,
+    key: KeyId,
+    /// Nothing if it is no text.
+    user: Option<String>,
 }
 
 impl From<StorageError> for StoreError {
@@ -175,12 +203,15 @@ fn read_entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry> {
     Ok(Entry { place, row: read_row(row).ok() })
 }
 
-fn read_key_use(row: &rusqlite::Row<'_>) -> rusqlite::Result<KeyUse> {
-    Ok(KeyUse {
-        key: KeyId::from_bytes(row.get(0)?),
-        sessions: row.get::<_, i64>(1)?.unsigned_abs(),
-        until: Timestamp::from_millis(row.get(2)?),
-    })
+fn steps(connection: &Connection, after: Place) -> rusqlite::Result<Vec<Step>> {
+    let mut query = connection.prepare_cached(WALK)?;
+    let parameters = (after.expires_at.as_millis(), after.id.as_bytes().as_slice(), STEPS);
+    query.query_map(parameters, read_step)?.collect()
+}
+
+fn read_step(row: &rusqlite::Row<'_>) -> rusqlite::Result<Step> {
+    let place = Place { expires_at: Timestamp::from_millis(row.get(1)?), id: read_id(row)? };
+    Ok(Step { place, key: KeyId::from_bytes(row.get(2)?), user: row.get(3).ok() })
 }
 
 fn read_id(row: &rusqlite::Row<'_>) -> rusqlite::Result<SessionId> {
@@ -214,14 +245,18 @@ const TOUCH: &str = "
         last_seen = max(last_seen, :last_seen),
         key = coalesce(:key, key), record = coalesce(:record, record)
     WHERE id = :id AND (last_seen <= :last_seen OR :record IS NOT NULL)";
-const USERS: &str = "SELECT DISTINCT user FROM sessions WHERE expires_at > ?1 ORDER BY user";
 const OF_USER: &str = "
     SELECT id, user, key, created, last_seen, expires_at, record FROM sessions WHERE user = ?1";
-const KEY_USE: &str = "
-    SELECT key, count(*), max(expires_at) FROM sessions WHERE expires_at > ?1 GROUP BY key";
+/// The index holds all of it.
+const WALK: &str = "
+    SELECT id, expires_at, key, user FROM sessions INDEXED BY sessions_by_end
+    WHERE (expires_at, id) > (?1, ?2) ORDER BY expires_at, id LIMIT ?3";
 const BY_END: &str = "
     SELECT id, user, key, created, last_seen, expires_at, record FROM sessions
     WHERE (expires_at, id) > (?1, ?2) AND expires_at <= ?3 ORDER BY expires_at, id LIMIT ?4";
+
+/// Sessions that a walk reads in one step: some milliseconds.
+const STEPS: i64 = 2_000;
 
 #[cfg(test)]
 mod tests {

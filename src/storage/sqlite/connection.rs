@@ -81,6 +81,9 @@ fn prepare(connection: &Connection, access: Access) -> rusqlite::Result<()> {
     // FULL: a commit is on the disk before it is answered, so that a logout survives a power cut.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "journal_size_limit", JOURNAL_LIMIT)?;
+    if access == Access::Write {
+        connection.pragma_update(None, "cache_size", WRITE_CACHE)?;
+    }
     connection.pragma_update(None, "mmap_size", 0)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     // SECURITY: a prepared file cannot make us run functions from its schema.
@@ -90,5 +93,8 @@ fn prepare(connection: &Connection, access: Access) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// A transaction of many jobs fits into it: SQLite would write what does not fit twice. In KiB, when
+/// negative.
+const WRITE_CACHE: i64 = -16 * 1024;
 /// The log is cut back to this many bytes after a checkpoint.
 const JOURNAL_LIMIT: i64 = 16 * 1024 * 1024;

@@ -8,6 +8,7 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
+    clippy::indexing_slicing,
     unreachable_pub,
     reason = "a measurement that cannot be taken ends the program; what it says is its purpose; nobody imports it"
 )]

@@ -11,7 +11,7 @@ use crate::figures::{Durations, Table, millis, seconds};
 use crate::stand::{Stand, fill, log_in, resume};
 
 pub async fn measure(stand: &Stand, dead: usize, table: &mut Table) {
-    stand.hand.advance(WEEKEND);
+    stand.advance(WEEKEND);
     let engine = stand.engine().await;
     let watch = Stopwatch::start();
     log_in(&engine, usize::MAX).await;
