@@ -4,11 +4,12 @@
 //! the form that requests are compared with: ASCII, lower case, no port, no dot at its end.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
 use crate::gateway::HostPattern;
-use crate::proxy::ServerAddress;
+use crate::proxy::{HostPort, ServerAddress};
 
 use super::kind::not_yet;
 use super::problem::{Wrong, quoted};
@@ -95,13 +96,15 @@ pub(super) fn host_and_port(text: &str) -> Result<String, Wrong> {
     }
 }
 
-/// Reads the address of a backend server: `http://host:port`.
+/// Reads the address of a backend server: `http://host:port` or `unix:/path`.
 pub(super) fn server(text: &str) -> Result<ServerAddress, Wrong> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix_socket(path).map(ServerAddress::Unix);
+    }
     let authority = match text.split_once("://") {
         Some(("http", rest)) => rest,
         Some((scheme @ ("https" | "h2c"), _)) => return Err(scheme_not_yet(scheme)),
         Some((scheme, _)) => return Err(unknown_scheme(scheme)),
-        None if text.starts_with("unix:") => return Err(scheme_not_yet("unix")),
         None if text.contains('@') => return Err(credentials()),
         None => {
             return Err(
@@ -117,10 +120,10 @@ pub(super) fn server(text: &str) -> Result<ServerAddress, Wrong> {
         let wrong = Wrong::new("a server has no path; requests keep the path they came with");
         return Err(wrong.did_you_mean(&format!("http://{authority}")));
     }
-    server_address(authority)
+    host_with_port(authority).map(ServerAddress::Http)
 }
 
-fn server_address(authority: &str) -> Result<ServerAddress, Wrong> {
+fn host_with_port(authority: &str) -> Result<HostPort, Wrong> {
     let (host, port) = split_port(authority);
     let port = port.map_or(Ok(HTTP_PORT), str::parse::<u16>).ok().filter(|port| *port > 0);
     let port = port.ok_or_else(|| {
@@ -129,7 +132,25 @@ fn server_address(authority: &str) -> Result<ServerAddress, Wrong> {
     })?;
     let host = host_name(host)?;
     let host = host.trim_matches(['[', ']']).to_owned();
-    Ok(ServerAddress { host, port })
+    Ok(HostPort { host, port })
+}
+
+/// Reads the path of a Unix socket, which is the same from every folder.
+fn unix_socket(path: &str) -> Result<PathBuf, Wrong> {
+    let shown = || quoted(&format!("unix:{path}"));
+    if let Some(rest) = path.strip_prefix("//") {
+        let wrong = Wrong::new(format!("{} has `//`", shown()));
+        return Err(wrong.did_you_mean(&format!("unix:/{}", rest.trim_start_matches('/'))));
+    }
+    if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
+        return Err(Wrong::new(format!("{} is not a socket with its whole path", shown()))
+            .help("write it as in `unix:/run/wiki.sock`"));
+    }
+    if path.len() > SOCKET_LIMIT {
+        return Err(Wrong::new(format!("the path of the socket is longer than {SOCKET_LIMIT} bytes"))
+            .help("the system has no room for more; put the socket into a folder with a shorter name"));
+    }
+    Ok(PathBuf::from(path))
 }
 
 /// Splits `host:port`, also when the host is an IPv6 address in brackets.
@@ -141,11 +162,11 @@ fn split_port(text: &str) -> (&str, Option<&str>) {
 }
 
 fn scheme_not_yet(scheme: &str) -> Wrong {
-    not_yet(&format!("{scheme}:")).help("servers are reached by `http://host:port`")
+    not_yet(&format!("{scheme}:")).help(SCHEMES)
 }
 
 fn unknown_scheme(scheme: &str) -> Wrong {
-    Wrong::new(format!("{} is not a scheme for servers", quoted(scheme))).help("write `http://host:port`")
+    Wrong::new(format!("{} is not a scheme for servers", quoted(scheme))).help(SCHEMES)
 }
 
 /// SECURITY: what stands before an `@` may be a password, so it is not repeated.
@@ -172,6 +193,11 @@ const HOST_LIMIT: usize = 253;
 const LABEL_LIMIT: usize = 63;
 
 const HTTP_PORT: u16 = 80;
+
+/// `sun_path` of Linux, without the byte at its end.
+const SOCKET_LIMIT: usize = 107;
+
+const SCHEMES: &str = "servers are reached by `http://host:port` or `unix:/path`";
 
 #[cfg(test)]
 mod tests {
@@ -211,13 +237,24 @@ mod tests {
 
     #[test]
     fn a_server_is_scheme_host_and_port() {
-        let at = |host: &str, port| Ok(ServerAddress { host: host.to_owned(), port });
+        let at = |host: &str, port| Ok(ServerAddress::Http(HostPort { host: host.to_owned(), port }));
         assert_eq!(server("http://127.0.0.1:5000"), at("127.0.0.1", 5000));
         assert_eq!(server("http://wiki.internal/"), at("wiki.internal", 80));
         assert_eq!(server("http://[::1]:8080"), at("::1", 8080));
         assert_eq!(server("http://[::1]"), at("::1", 80));
         for bad in ["http://", "http://:80", "http://x:0", "http://x:99999", "http://x/y", "ftp://x", "x:80"]
         {
+            assert!(server(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_socket_is_named_by_its_whole_path() {
+        assert_eq!(server("unix:/run/wiki.sock"), Ok(ServerAddress::Unix("/run/wiki.sock".into())));
+        let help = server("unix:///run/wiki.sock").unwrap_err().help;
+        assert_eq!(help.as_deref(), Some("did you mean `unix:/run/wiki.sock`?"));
+        let long = format!("unix:/{}", "a".repeat(SOCKET_LIMIT));
+        for bad in ["unix:", "unix:wiki.sock", "unix:/", "unix:/run/", "unix:/a\0b", &long] {
             assert!(server(bad).is_err(), "{bad:?}");
         }
     }

@@ -6,7 +6,8 @@
 use std::cell::Cell;
 
 use super::Balance;
-use super::upstream::{Server, Upstream};
+use super::server::Server;
+use super::upstream::Upstream;
 
 /// The index of the server to ask next; none when all were tried.
 ///
@@ -40,10 +41,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::proxy::{HostHeader, ServerAddress, UpstreamConfig};
+    use crate::proxy::{HostHeader, HostPort, ServerAddress, UpstreamConfig};
 
     fn upstream(balance: Balance) -> Arc<Upstream> {
-        let servers = (1..=3).map(|port| ServerAddress { host: "::1".to_owned(), port }).collect();
+        let place = |port| HostPort { host: "::1".to_owned(), port };
+        let servers = (1..=3).map(|port| ServerAddress::Http(place(port))).collect();
         Arc::new(
             Upstream::new(UpstreamConfig {
                 name: "three".to_owned(),

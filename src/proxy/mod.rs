@@ -14,7 +14,9 @@ mod connection;
 mod exchange;
 pub mod headers;
 pub mod pool;
+mod server;
 mod stall;
+mod stream;
 #[cfg(test)]
 mod tests;
 pub mod trailers;
@@ -24,7 +26,6 @@ mod upload;
 pub mod upstream;
 mod websocket;
 
-use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use hyper::body::Incoming;
 pub use self::body::{BodyError, Limits, UpstreamBody};
 pub use self::client_addr::client_address;
 pub use self::pool::Pools;
+pub use self::server::{HostPort, ServerAddress};
 pub use self::trailers::TrailerFilter;
 pub use self::tunnel::{Side, Tunnelled, tunnel};
 use self::upgrade::Switch;
@@ -54,29 +56,12 @@ pub struct UpstreamConfig {
     pub balance: Balance,
     /// The `Host` header the backend sees.
     pub host: HostHeader,
-    /// How long a TCP connection may take.
+    /// How long the opening of a connection may take.
     pub connect_timeout: Duration,
     /// How long the response head may take once the request is sent.
     pub response_timeout: Duration,
     /// Open connections of all workers together.
     pub max_connections: usize,
-}
-
-/// A backend server, from `http://host:port`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ServerAddress {
-    /// A name or an address; IPv6 without brackets.
-    pub host: String,
-    /// The TCP port.
-    pub port: u16,
-}
-
-/// `host:port`, with brackets around an IPv6 address.
-impl fmt::Display for ServerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port } = self;
-        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
-    }
 }
 
 /// Which server of an upstream gets a request.
@@ -93,7 +78,7 @@ pub enum Balance {
 pub enum HostHeader {
     /// What the client asked for.
     Preserve,
-    /// The server's own `host:port`.
+    /// The server's own `host:port`; `localhost` behind a Unix socket.
     Upstream,
     /// Always this.
     Literal(String),

@@ -578,8 +578,9 @@ impl Gateway {
     }
 
     async fn between(servers: &[SocketAddr], change: impl FnOnce(&mut UpstreamConfig)) -> Self {
-        let server =
-            |address: &SocketAddr| ServerAddress { host: address.ip().to_string(), port: address.port() };
+        let server = |address: &SocketAddr| {
+            ServerAddress::Http(HostPort { host: address.ip().to_string(), port: address.port() })
+        };
         let mut config = UpstreamConfig {
             name: "backend".to_owned(),
             servers: servers.iter().map(server).collect(),

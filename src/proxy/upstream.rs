@@ -3,7 +3,6 @@
 //! Leaves the connections themselves to [`super::pool`], which each worker has for itself.
 //! Invariant: only atomics and a semaphore are shared, so no worker ever waits for a lock of another.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,7 +11,8 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderValue};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use super::{Balance, HostHeader, ServerAddress, UpstreamConfig};
+use super::server::Server;
+use super::{Balance, HostHeader, UpstreamConfig};
 use crate::clock::Stopwatch;
 
 /// A named group of servers, shared by all workers.
@@ -120,7 +120,7 @@ impl Upstream {
         let host = match self.config.host {
             HostHeader::Preserve => return,
             HostHeader::Literal(_) => self.literal_host.as_ref(),
-            HostHeader::Upstream => self.server(index).map(|server| &server.host),
+            HostHeader::Upstream => self.server(index).map(Server::host),
         };
         if let Some(host) = host {
             headers.insert(HOST, host.clone());
@@ -144,7 +144,7 @@ impl Upstream {
         let until = self.millis() + millis(DOWN_FOR);
         // Told once for each change, not once for each request.
         if server.down_until.swap(until, Ordering::Relaxed) == 0 {
-            tracing::warn!(upstream = self.name(), server = ?server.host, "backend cannot be reached");
+            tracing::warn!(upstream = self.name(), server = server.name, "backend cannot be reached");
         }
     }
 
@@ -153,7 +153,7 @@ impl Upstream {
         let Some(server) = self.server(index) else { return };
         if server.down_until.load(Ordering::Relaxed) != 0 && server.down_until.swap(0, Ordering::Relaxed) != 0
         {
-            tracing::info!(upstream = self.name(), server = ?server.host, "backend can be reached again");
+            tracing::info!(upstream = self.name(), server = server.name, "backend can be reached again");
         }
     }
 
@@ -170,47 +170,6 @@ impl Upstream {
 
 /// The right to one open connection; given back when dropped.
 pub(super) type Slot = OwnedSemaphorePermit;
-
-/// One server of an upstream.
-#[derive(Debug)]
-pub(super) struct Server {
-    target: Target,
-    host: HeaderValue,
-    /// Requests under way; counted for [`Balance::LeastRequests`] only.
-    active: AtomicUsize,
-    /// Milliseconds after the upstream's start; zero: it did not fail since it was last reached.
-    down_until: AtomicU64,
-}
-
-impl Server {
-    fn new(address: &ServerAddress) -> Result<Self, UpstreamError> {
-        let ServerAddress { host, port } = address;
-        let (target, authority) = match host.parse::<IpAddr>() {
-            Ok(ip) => {
-                let address = SocketAddr::new(ip, *port);
-                (Target::Address(address), address.to_string())
-            }
-            Err(_) => (Target::Name(host.clone(), *port), format!("{host}:{port}")),
-        };
-        let host = host_value(&authority)?;
-        Ok(Self { target, host, active: AtomicUsize::new(0), down_until: AtomicU64::new(0) })
-    }
-
-    pub(super) const fn target(&self) -> &Target {
-        &self.target
-    }
-
-    pub(super) fn active(&self) -> usize {
-        self.active.load(Ordering::Relaxed)
-    }
-}
-
-/// Where a server is; an address needs no resolver.
-#[derive(Debug)]
-pub(super) enum Target {
-    Address(SocketAddr),
-    Name(String, u16),
-}
 
 /// A request under way at a server, counted while this lives.
 #[derive(Debug)]
@@ -253,11 +212,12 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::{HostPort, ServerAddress};
 
     fn config(host: HostHeader, server: &str) -> UpstreamConfig {
         UpstreamConfig {
             name: "wiki".to_owned(),
-            servers: vec![ServerAddress { host: server.to_owned(), port: 8080 }],
+            servers: vec![ServerAddress::Http(HostPort { host: server.to_owned(), port: 8080 })],
             balance: Balance::RoundRobin,
             host,
             connect_timeout: Duration::from_secs(1),

@@ -37,4 +37,5 @@ mod session;
 mod stop;
 mod streams;
 mod telemetry;
+mod upstreams;
 mod websocket;

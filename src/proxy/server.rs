@@ -1,0 +1,131 @@
+//! One server of an upstream: its address, and what all workers know of it.
+//!
+//! Leaves the connections to [`super::connection`]. Invariant: only atomics are shared, so no worker
+//! ever waits for another.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use http::HeaderValue;
+
+use super::UpstreamError;
+
+/// Where a backend server answers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ServerAddress {
+    /// `http://host:port`: TCP, in clear text.
+    Http(HostPort),
+    /// `unix:/path`: a socket of this machine.
+    Unix(PathBuf),
+}
+
+/// As it stands in the configuration.
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(place) => write!(f, "http://{place}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A host and a TCP port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// A name or an address; IPv6 without brackets.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+}
+
+/// `host:port`, with brackets around an IPv6 address.
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+/// One server of an upstream.
+#[derive(Debug)]
+pub(super) struct Server {
+    /// As people wrote it, for the log.
+    pub(super) name: String,
+    target: Target,
+    host: HeaderValue,
+    /// Requests under way; counted for [`super::Balance::LeastRequests`] only.
+    pub(super) active: AtomicUsize,
+    /// Milliseconds after the upstream's start; zero: it did not fail since it was last reached.
+    pub(super) down_until: AtomicU64,
+}
+
+impl Server {
+    pub(super) fn new(address: &ServerAddress) -> Result<Self, UpstreamError> {
+        let (target, authority) = match address {
+            ServerAddress::Http(place) => (Target::of(place), place.to_string()),
+            ServerAddress::Unix(path) => (Target::Unix(path.clone()), LOCAL_HOST.to_owned()),
+        };
+        let host = HeaderValue::from_str(&authority).map_err(|_| UpstreamError::Host(authority))?;
+        Ok(Self {
+            name: address.to_string(),
+            target,
+            host,
+            active: AtomicUsize::new(0),
+            down_until: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The `Host` it expects of clients that talk to it directly.
+    pub(super) const fn host(&self) -> &HeaderValue {
+        &self.host
+    }
+
+    pub(super) fn active(&self) -> usize {
+        self.active.load(Ordering::Relaxed)
+    }
+}
+
+/// Where a server is; an address needs no resolver.
+#[derive(Debug)]
+pub(super) enum Target {
+    Address(SocketAddr),
+    Name(String, u16),
+    Unix(PathBuf),
+}
+
+impl Target {
+    fn of(place: &HostPort) -> Self {
+        match place.host.parse::<IpAddr>() {
+            Ok(ip) => Self::Address(SocketAddr::new(ip, place.port)),
+            Err(_) => Self::Name(place.host.clone(), place.port),
+        }
+    }
+}
+
+/// What a server behind a Unix socket is called in a `Host` header; the socket itself has no name.
+const LOCAL_HOST: &str = "localhost";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_as_it_is_written() {
+        let place = |host: &str| HostPort { host: host.to_owned(), port: 80 };
+        assert_eq!(ServerAddress::Http(place("::1")).to_string(), "http://[::1]:80");
+        assert_eq!(ServerAddress::Http(place("app")).to_string(), "http://app:80");
+        assert_eq!(ServerAddress::Unix("/run/app.sock".into()).to_string(), "unix:/run/app.sock");
+    }
+
+    #[test]
+    fn a_server_behind_a_socket_is_the_local_host() {
+        let server = Server::new(&ServerAddress::Unix("/run/app.sock".into())).unwrap();
+        assert_eq!(server.host(), "localhost");
+    }
+}
