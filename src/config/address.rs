@@ -96,36 +96,41 @@ pub(super) fn host_and_port(text: &str) -> Result<String, Wrong> {
     }
 }
 
-/// Reads the address of a backend server: `http://host:port` or `unix:/path`.
+/// Reads the address of a backend server: `http://host:port`, `https://host:port` or `unix:/path`.
 pub(super) fn server(text: &str) -> Result<ServerAddress, Wrong> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix_socket(path).map(ServerAddress::Unix);
     }
-    let authority = match text.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some((scheme @ ("https" | "h2c"), _)) => return Err(scheme_not_yet(scheme)),
-        Some((scheme, _)) => return Err(unknown_scheme(scheme)),
-        None if text.contains('@') => return Err(credentials()),
-        None => {
-            return Err(
-                Wrong::new(format!("{} has no scheme", quoted(text))).did_you_mean(&format!("http://{text}"))
-            );
+    match text.split_once("://") {
+        Some(("http", rest)) => bare_authority("http", rest, HTTP_PORT).map(ServerAddress::Http),
+        Some(("https", rest)) => bare_authority("https", rest, HTTPS_PORT).map(ServerAddress::Https),
+        Some((scheme @ "h2c", _)) => Err(not_yet(&format!("{scheme}:")).help(SCHEMES)),
+        Some((scheme, _)) => {
+            Err(Wrong::new(format!("{} is not a scheme for servers", quoted(scheme))).help(SCHEMES))
         }
-    };
+        None if text.contains('@') => Err(credentials()),
+        None => {
+            Err(Wrong::new(format!("{} has no scheme", quoted(text))).did_you_mean(&format!("http://{text}")))
+        }
+    }
+}
+
+/// Reads what follows the scheme, which is nothing but host and port.
+fn bare_authority(scheme: &str, authority: &str, default_port: u16) -> Result<HostPort, Wrong> {
     if authority.contains('@') {
         return Err(credentials());
     }
     let authority = authority.strip_suffix('/').unwrap_or(authority);
     if let Some((authority, _)) = authority.split_once(['/', '?', '#']) {
         let wrong = Wrong::new("a server has no path; requests keep the path they came with");
-        return Err(wrong.did_you_mean(&format!("http://{authority}")));
+        return Err(wrong.did_you_mean(&format!("{scheme}://{authority}")));
     }
-    host_with_port(authority).map(ServerAddress::Http)
+    host_with_port(authority, default_port)
 }
 
-fn host_with_port(authority: &str) -> Result<HostPort, Wrong> {
+fn host_with_port(authority: &str, default_port: u16) -> Result<HostPort, Wrong> {
     let (host, port) = split_port(authority);
-    let port = port.map_or(Ok(HTTP_PORT), str::parse::<u16>).ok().filter(|port| *port > 0);
+    let port = port.map_or(Ok(default_port), str::parse::<u16>).ok().filter(|port| *port > 0);
     let port = port.ok_or_else(|| {
         Wrong::new(format!("{} has an impossible port", quoted(authority)))
             .help("ports lie between 1 and 65535")
@@ -161,14 +166,6 @@ fn split_port(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn scheme_not_yet(scheme: &str) -> Wrong {
-    not_yet(&format!("{scheme}:")).help(SCHEMES)
-}
-
-fn unknown_scheme(scheme: &str) -> Wrong {
-    Wrong::new(format!("{} is not a scheme for servers", quoted(scheme))).help(SCHEMES)
-}
-
 /// SECURITY: what stands before an `@` may be a password, so it is not repeated.
 fn credentials() -> Wrong {
     Wrong::new("a server has no user or password; take out what stands before the `@`")
@@ -194,10 +191,12 @@ const LABEL_LIMIT: usize = 63;
 
 const HTTP_PORT: u16 = 80;
 
+const HTTPS_PORT: u16 = 443;
+
 /// `sun_path` of Linux, without the byte at its end.
 const SOCKET_LIMIT: usize = 107;
 
-const SCHEMES: &str = "servers are reached by `http://host:port` or `unix:/path`";
+const SCHEMES: &str = "servers are reached by `http://host:port`, `https://host:port` or `unix:/path`";
 
 #[cfg(test)]
 mod tests {
@@ -242,6 +241,8 @@ mod tests {
         assert_eq!(server("http://wiki.internal/"), at("wiki.internal", 80));
         assert_eq!(server("http://[::1]:8080"), at("::1", 8080));
         assert_eq!(server("http://[::1]"), at("::1", 80));
+        let place = HostPort { host: "wiki.internal".to_owned(), port: 443 };
+        assert_eq!(server("https://wiki.internal"), Ok(ServerAddress::Https(place)));
         for bad in ["http://", "http://:80", "http://x:0", "http://x:99999", "http://x/y", "ftp://x", "x:80"]
         {
             assert!(server(bad).is_err(), "{bad:?}");
@@ -261,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_password_in_a_server_is_not_repeated() {
-        for text in ["http://user:hunter2@host", "user:hunter2@host"] {
+        for text in ["http://user:hunter2@host", "https://user:hunter2@host", "user:hunter2@host"] {
             let wrong = server(text).unwrap_err();
             assert!(!format!("{wrong:?}").contains("hunter2"), "{wrong:?}");
         }

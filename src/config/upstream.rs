@@ -2,11 +2,13 @@
 //!
 //! Invariant: no two upstreams have one name, and none has that of the built-in page.
 
+use std::path::Path;
 use std::time::Duration;
 
-use crate::proxy::{Balance, HostHeader, ServerAddress, UpstreamConfig};
+use crate::proxy::{BackendTls, Balance, HostHeader, OwnCertificate, ServerAddress, UpstreamConfig};
 
-use super::address::{host_and_port, server};
+use super::address::{host_and_port, host_name, server};
+use super::path::file_in;
 use super::problem::{Wrong, nearest, quoted};
 use super::read::{Empty, Section, Zero};
 
@@ -40,14 +42,14 @@ impl Upstreams {
     }
 }
 
-/// Reads every `[[upstream]]`.
-pub(super) fn read(root: &mut Section<'_>) -> Upstreams {
+/// Reads every `[[upstream]]`; files are relative to `folder`.
+pub(super) fn read(root: &mut Section<'_>, folder: &Path) -> Upstreams {
     let mut names = Vec::new();
-    let read = root.each("upstream", |section| read_one(section, &mut names));
+    let read = root.each("upstream", |section| read_one(section, folder, &mut names));
     Upstreams { sound: read.into_iter().flatten().collect(), names }
 }
 
-fn read_one(section: &mut Section<'_>, names: &mut Vec<Name>) -> Option<UpstreamConfig> {
+fn read_one(section: &mut Section<'_>, folder: &Path, names: &mut Vec<Name>) -> Option<UpstreamConfig> {
     let name = section.required("name", "\"wiki\"", name);
     if let Some(name) = &name {
         note_name(section, name, names);
@@ -59,10 +61,12 @@ fn read_one(section: &mut Section<'_>, names: &mut Vec<Name>) -> Option<Upstream
     let connect_timeout = section.duration("connect_timeout", Duration::from_secs(3), Zero::Refused);
     let response_timeout = section.duration("response_timeout", Duration::from_mins(1), Zero::Refused);
     let max_connections = section.integer("max_connections", 512, &(1..=1_000_000));
+    let tls = read_tls(section, folder, servers.as_deref());
     section.later(&["health"]);
     Some(UpstreamConfig {
         name: name?,
         servers: servers?,
+        tls,
         balance,
         host,
         connect_timeout,
@@ -81,6 +85,30 @@ fn read_servers(section: &mut Section<'_>) -> Option<Vec<ServerAddress>> {
         section.refuse("servers", wrong.help("add `servers = [\"http://127.0.0.1:8080\"]`"));
     }
     None
+}
+
+/// Whom to trust and what to show; there is no key to trust everybody.
+fn read_tls(section: &mut Section<'_>, folder: &Path, servers: Option<&[ServerAddress]>) -> BackendTls {
+    let is_https = |server: &ServerAddress| matches!(server, ServerAddress::Https(_));
+    if section.gives("tls") && servers.is_some_and(|servers| !servers.iter().any(is_https)) {
+        let wrong = Wrong::new("none of the servers speaks TLS");
+        section.refuse("tls", wrong.help("write them as in `https://10.0.0.5`, or leave `tls` out"));
+    }
+    section.within("tls", |section| {
+        let authorities = section.text("ca", |text| file_in(folder, text));
+        let server_name =
+            section.text("server_name", host_name).map(|name| name.trim_matches(['[', ']']).to_owned());
+        let cert = section.text("cert", |text| file_in(folder, text));
+        let key = section.text("key", |text| file_in(folder, text));
+        for (given, missing) in [("cert", "key"), ("key", "cert")] {
+            if section.gives(given) && !section.gives(missing) {
+                let wrong = Wrong::new(format!("it is of no use without `{missing}`"));
+                section.refuse(given, wrong.help(format!("add `{missing}`, or leave `{given}` out")));
+            }
+        }
+        let own = cert.zip(key).map(|(cert, key)| OwnCertificate { cert, key });
+        BackendTls { authorities, server_name, own }
+    })
 }
 
 fn note_name(section: &mut Section<'_>, text: &str, names: &mut Vec<Name>) {

@@ -41,7 +41,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::proxy::{HostHeader, HostPort, ServerAddress, UpstreamConfig};
+    use crate::proxy::{BackendTls, ForwardError, HostHeader, HostPort, ServerAddress, UpstreamConfig};
 
     fn upstream(balance: Balance) -> Arc<Upstream> {
         let place = |port| HostPort { host: "::1".to_owned(), port };
@@ -50,6 +50,7 @@ mod tests {
             Upstream::new(UpstreamConfig {
                 name: "three".to_owned(),
                 servers,
+                tls: BackendTls::default(),
                 balance,
                 host: HostHeader::Preserve,
                 connect_timeout: Duration::from_secs(1),
@@ -87,7 +88,7 @@ mod tests {
     #[test]
     fn a_server_that_is_down_is_asked_last_and_a_tried_one_never() {
         let (upstream, turn) = (upstream(Balance::RoundRobin), Cell::new(0));
-        upstream.mark_down(0);
+        upstream.mark_down(0, &ForwardError::ConnectTimeout);
         assert_eq!(choose(&upstream, &turn, &[]), Some(1));
         assert_eq!(choose(&upstream, &turn, &[1, 2]), Some(0));
         assert_eq!(choose(&upstream, &turn, &[0, 1, 2]), None);

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 use tracing::debug;
 
+use super::server::Server;
 use super::stall::StallTimer;
 use super::stream::{Stream, no_address};
 use super::upload::RequestBody;
@@ -32,10 +33,8 @@ impl Connection {
     /// Connects to the server at `index` within the connect timeout.
     pub(super) async fn open(upstream: &Upstream, index: usize, slot: Slot) -> Result<Self, ForwardError> {
         let server = upstream.server(index).ok_or_else(|| ForwardError::Connect(no_address()))?;
-        let stream = timeout(upstream.config().connect_timeout, Stream::connect(server.target()))
-            .await
-            .map_err(|_| ForwardError::ConnectTimeout)?
-            .map_err(ForwardError::Connect)?;
+        let opening = timeout(upstream.config().connect_timeout, open_stream(upstream, server));
+        let stream = opening.await.map_err(|_| ForwardError::ConnectTimeout)??;
         let socket = Socket { stream, _slot: slot };
         let (sender, connection) =
             settings().handshake(TokioIo::new(socket)).await.map_err(ResponseFault::Broken)?;
@@ -93,6 +92,19 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Connects and, where the server speaks TLS, has it prove who it is.
+async fn open_stream(upstream: &Upstream, server: &Server) -> Result<Stream, ForwardError> {
+    let stream = Stream::connect(server.target()).await.map_err(ForwardError::Connect)?;
+    match (stream, server.tls_name(), upstream.tls()) {
+        (Stream::Tcp(stream), Some(name), Some(tls)) => {
+            tls.connect(name.clone(), stream).await.map(Stream::Tls).map_err(ForwardError::Tls)
+        }
+        (stream, None, _) => Ok(stream),
+        // SECURITY: never in clear text where TLS was asked for; no upstream is made like that.
+        (_, Some(_), _) => Err(ForwardError::Connect(no_address())),
     }
 }
 

@@ -19,6 +19,7 @@ mod stall;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 pub mod trailers;
 pub mod tunnel;
 pub mod upgrade;
@@ -38,6 +39,7 @@ pub use self::body::{BodyError, Limits, UpstreamBody};
 pub use self::client_addr::client_address;
 pub use self::pool::Pools;
 pub use self::server::{HostPort, ServerAddress};
+pub use self::tls::{BackendTls, OwnCertificate, TlsError};
 pub use self::trailers::TrailerFilter;
 pub use self::tunnel::{Side, Tunnelled, tunnel};
 use self::upgrade::Switch;
@@ -52,6 +54,8 @@ pub struct UpstreamConfig {
     pub name: String,
     /// Where it answers; at least one.
     pub servers: Vec<ServerAddress>,
+    /// How its TLS servers are spoken with.
+    pub tls: BackendTls,
     /// Which server gets a request.
     pub balance: Balance,
     /// The `Host` header the backend sees.
@@ -148,6 +152,9 @@ pub enum ForwardError {
     /// No server could be reached.
     #[error("the backend cannot be reached")]
     Connect(#[source] io::Error),
+    /// No server could be reached that proves who it is.
+    #[error("the TLS of the backend was not accepted")]
+    Tls(#[source] io::Error),
     /// No server could be reached in time.
     #[error("the backend did not accept a connection in time")]
     ConnectTimeout,

@@ -177,10 +177,12 @@ impl Pool {
                     let (pool, later) = (Rc::clone(self), Reuse::Allowed);
                     return Ok((Lease { pool, server, connection, load, later }, origin));
                 }
-                Err(error @ (ForwardError::Connect(_) | ForwardError::ConnectTimeout)) => failure = error,
+                Err(
+                    error @ (ForwardError::Connect(_) | ForwardError::ConnectTimeout | ForwardError::Tls(_)),
+                ) => failure = error,
                 Err(error) => return Err(error),
             }
-            self.upstream.mark_down(server);
+            self.upstream.mark_down(server, &failure);
             tried.push(server);
         }
         Err(failure)

@@ -9,14 +9,18 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use http::HeaderValue;
+use rustls_pki_types::ServerName;
 
 use super::UpstreamError;
+use super::tls::{BackendTls, server_name};
 
 /// Where a backend server answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ServerAddress {
     /// `http://host:port`: TCP, in clear text.
     Http(HostPort),
+    /// `https://host:port`: TLS, with the certificate verified.
+    Https(HostPort),
     /// `unix:/path`: a socket of this machine.
     Unix(PathBuf),
 }
@@ -26,6 +30,7 @@ impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(place) => write!(f, "http://{place}"),
+            Self::Https(place) => write!(f, "https://{place}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -54,6 +59,8 @@ pub(super) struct Server {
     /// As people wrote it, for the log.
     pub(super) name: String,
     target: Target,
+    /// The name to verify, where TLS is spoken.
+    tls_name: Option<ServerName<'static>>,
     host: HeaderValue,
     /// Requests under way; counted for [`super::Balance::LeastRequests`] only.
     pub(super) active: AtomicUsize,
@@ -62,15 +69,22 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(address: &ServerAddress) -> Result<Self, UpstreamError> {
+    pub(super) fn new(address: &ServerAddress, tls: &BackendTls) -> Result<Self, UpstreamError> {
         let (target, authority) = match address {
-            ServerAddress::Http(place) => (Target::of(place), place.to_string()),
+            ServerAddress::Http(place) | ServerAddress::Https(place) => {
+                (Target::of(place), place.to_string())
+            }
             ServerAddress::Unix(path) => (Target::Unix(path.clone()), LOCAL_HOST.to_owned()),
+        };
+        let tls_name = match address {
+            ServerAddress::Https(place) => Some(server_name(tls, &place.host)?),
+            ServerAddress::Http(_) | ServerAddress::Unix(_) => None,
         };
         let host = HeaderValue::from_str(&authority).map_err(|_| UpstreamError::Host(authority))?;
         Ok(Self {
             name: address.to_string(),
             target,
+            tls_name,
             host,
             active: AtomicUsize::new(0),
             down_until: AtomicU64::new(0),
@@ -79,6 +93,10 @@ impl Server {
 
     pub(super) const fn target(&self) -> &Target {
         &self.target
+    }
+
+    pub(super) const fn tls_name(&self) -> Option<&ServerName<'static>> {
+        self.tls_name.as_ref()
     }
 
     /// The `Host` it expects of clients that talk to it directly.
@@ -120,12 +138,14 @@ mod tests {
         let place = |host: &str| HostPort { host: host.to_owned(), port: 80 };
         assert_eq!(ServerAddress::Http(place("::1")).to_string(), "http://[::1]:80");
         assert_eq!(ServerAddress::Http(place("app")).to_string(), "http://app:80");
+        assert_eq!(ServerAddress::Https(place("app")).to_string(), "https://app:80");
         assert_eq!(ServerAddress::Unix("/run/app.sock".into()).to_string(), "unix:/run/app.sock");
     }
 
     #[test]
     fn a_server_behind_a_socket_is_the_local_host() {
-        let server = Server::new(&ServerAddress::Unix("/run/app.sock".into())).unwrap();
+        let server =
+            Server::new(&ServerAddress::Unix("/run/app.sock".into()), &BackendTls::default()).unwrap();
         assert_eq!(server.host(), "localhost");
     }
 }

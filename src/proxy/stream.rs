@@ -1,4 +1,4 @@
-//! The bytes between us and a backend: TCP or a Unix socket.
+//! The bytes between us and a backend: TCP, with TLS or without, or a Unix socket.
 //!
 //! Leaves deadlines and slots to [`super::connection`]. Invariant: which kind it is costs a request
 //! neither an allocation nor a dynamic call.
@@ -12,6 +12,7 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio_rustls::client::TlsStream;
 
 use super::server::Target;
 
@@ -19,6 +20,7 @@ use super::server::Target;
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
 }
 
@@ -41,6 +43,10 @@ macro_rules! delegate {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self.get_mut() {
             Self::Tcp(stream) => {
+                let $stream = Pin::new(stream);
+                $call
+            }
+            Self::Tls(stream) => {
                 let $stream = Pin::new(stream);
                 $call
             }
@@ -78,6 +84,7 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
             Self::Unix(stream) => stream.is_write_vectored(),
         }
     }

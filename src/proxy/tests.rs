@@ -584,6 +584,7 @@ impl Gateway {
         let mut config = UpstreamConfig {
             name: "backend".to_owned(),
             servers: servers.iter().map(server).collect(),
+            tls: BackendTls::default(),
             balance: Balance::LeastRequests,
             host: HostHeader::Preserve,
             connect_timeout: PATIENCE,

@@ -11,8 +11,9 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderValue};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use super::server::Server;
-use super::{Balance, HostHeader, UpstreamConfig};
+use super::server::{Server, ServerAddress};
+use super::tls::{TlsClient, TlsError};
+use super::{Balance, ForwardError, HostHeader, UpstreamConfig};
 use crate::clock::Stopwatch;
 
 /// A named group of servers, shared by all workers.
@@ -21,6 +22,7 @@ pub struct Upstream {
     config: UpstreamConfig,
     id: u64,
     servers: Vec<Server>,
+    tls: Option<TlsClient>,
     literal_host: Option<HeaderValue>,
     slots: Arc<Semaphore>,
     /// Requests of all workers that wait for a slot.
@@ -31,7 +33,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Makes the shared part of an upstream; opens nothing.
+    /// Makes the shared part of an upstream: reads its certificates, connects to nothing.
     pub fn new(config: UpstreamConfig) -> Result<Self, UpstreamError> {
         if config.servers.is_empty() {
             return Err(UpstreamError::NoServer);
@@ -40,11 +42,18 @@ impl Upstream {
             HostHeader::Literal(host) => Some(host_value(host)?),
             HostHeader::Preserve | HostHeader::Upstream => None,
         };
-        let servers = config.servers.iter().map(Server::new).collect::<Result<_, _>>()?;
+        let servers = config
+            .servers
+            .iter()
+            .map(|address| Server::new(address, &config.tls))
+            .collect::<Result<_, _>>()?;
+        let speaks_tls = config.servers.iter().any(|address| matches!(address, ServerAddress::Https(_)));
+        let tls = speaks_tls.then(|| TlsClient::load(&config.tls)).transpose()?;
         let slots = config.max_connections.clamp(1, Semaphore::MAX_PERMITS);
         Ok(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             servers,
+            tls,
             literal_host,
             slots: Arc::new(Semaphore::new(slots)),
             waiting: AtomicUsize::new(0),
@@ -72,6 +81,12 @@ impl Upstream {
         &self.config
     }
 
+    /// Whether `config` would make the same upstream, down to what its certificate files hold now.
+    #[must_use]
+    pub fn is_made_from(&self, config: &UpstreamConfig) -> bool {
+        self.config == *config && self.tls.as_ref().is_none_or(|tls| tls.is_current(&config.tls))
+    }
+
     /// Open connections of all workers, tunnels included.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -83,6 +98,10 @@ impl Upstream {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    pub(super) const fn tls(&self) -> Option<&TlsClient> {
+        self.tls.as_ref()
     }
 
     pub(super) fn servers(&self) -> &[Server] {
@@ -139,12 +158,13 @@ impl Upstream {
     }
 
     /// Remembers for a while that the server at `index` could not be reached.
-    pub(super) fn mark_down(&self, index: usize) {
+    pub(super) fn mark_down(&self, index: usize, why: &ForwardError) {
         let Some(server) = self.server(index) else { return };
         let until = self.millis() + millis(DOWN_FOR);
         // Told once for each change, not once for each request.
         if server.down_until.swap(until, Ordering::Relaxed) == 0 {
-            tracing::warn!(upstream = self.name(), server = server.name, "backend cannot be reached");
+            let reason = std::error::Error::source(why).unwrap_or(why);
+            tracing::warn!(upstream = self.name(), server = server.name, %reason, "backend cannot be reached");
         }
     }
 
@@ -194,6 +214,9 @@ pub enum UpstreamError {
     /// A name cannot stand in a `Host` header.
     #[error("`{0}` cannot stand in a `Host` header")]
     Host(String),
+    /// Its TLS cannot be set up.
+    #[error("tls: {0}")]
+    Tls(#[from] TlsError),
 }
 
 fn host_value(host: &str) -> Result<HeaderValue, UpstreamError> {
@@ -212,12 +235,13 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::{HostPort, ServerAddress};
+    use crate::proxy::{BackendTls, HostPort};
 
     fn config(host: HostHeader, server: &str) -> UpstreamConfig {
         UpstreamConfig {
             name: "wiki".to_owned(),
             servers: vec![ServerAddress::Http(HostPort { host: server.to_owned(), port: 8080 })],
+            tls: BackendTls::default(),
             balance: Balance::RoundRobin,
             host,
             connect_timeout: Duration::from_secs(1),

@@ -1,8 +1,10 @@
-//! The ways to a backend: sockets of this machine.
+//! The ways to a backend: sockets of this machine, TLS.
 
-use crate::harness::folder::Folder;
+use crate::harness::folder::Validity;
+use crate::harness::gateway::prepared;
 use crate::harness::legacy::Legacy;
-use crate::harness::{Gateway, Setup, Upload};
+use crate::harness::tls_front::{ClientCertificate, TlsFront};
+use crate::harness::{Backend, Folder, Gateway, Setup, Upload};
 
 #[test]
 fn an_application_behind_a_unix_socket_is_served() {
@@ -26,3 +28,99 @@ fn a_socket_that_nobody_serves_is_a_bad_gateway_until_somebody_does() {
     let _legacy = Legacy::on_socket(&socket);
     assert_eq!(gateway.visitor().get("/public").status, 404);
 }
+
+#[test]
+fn a_backend_that_proves_its_name_is_spoken_with_over_tls() {
+    let (backend, folder) = (Backend::closing_after(CLOSING), house());
+    let front = TlsFront::before(&backend, &folder, "backend", ClientCertificate::NotAsked);
+    let gateway = before(&front, folder, "ca = 'ca.pem', server_name = 'backend.internal'");
+    for _ in 0..2 {
+        assert_eq!(gateway.visitor().get("/public").text(), "hello");
+    }
+    let handshakes = front.handshakes();
+    let names: Vec<_> = handshakes.iter().map(|it| (it.server_name.as_str(), it.protocol.as_str())).collect();
+    assert_eq!(names, [("backend.internal", "http/1.1"); 2]);
+    assert!(handshakes[1].is_resumed, "the second handshake is a short one");
+}
+
+#[test]
+fn a_backend_that_does_not_prove_who_it_is_gets_nothing() {
+    for (stem, tls, reason) in [
+        ("backend", "ca = 'other.pem', server_name = 'backend.internal'", "invalid peer certificate"),
+        ("backend", "ca = 'ca.pem', server_name = 'shop.internal'", "not valid for name"),
+        ("backend", "ca = 'ca.pem'", "not valid for name"),
+        ("expired", "ca = 'ca.pem', server_name = 'backend.internal'", "expired"),
+    ] {
+        let (backend, folder) = (Backend::start(), house());
+        let front = TlsFront::before(&backend, &folder, stem, ClientCertificate::NotAsked);
+        let gateway = spawned_before(&front, folder, tls);
+        assert_eq!(gateway.visitor().get("/public").status, 502, "{tls}");
+        gateway.line_with(&["backend cannot be reached", reason]);
+        assert_eq!((backend.connections(), front.handshakes().len()), (0, 0), "{tls}");
+    }
+}
+
+#[test]
+fn a_backend_that_asks_who_we_are_is_told() {
+    let backend = Backend::start();
+    for (tls, status) in [
+        ("ca = 'ca.pem', server_name = 'backend.internal', cert = 'client.pem', key = 'client.key'", 200),
+        ("ca = 'ca.pem', server_name = 'backend.internal'", 502),
+    ] {
+        let folder = house();
+        let front = TlsFront::before(&backend, &folder, "backend", ClientCertificate::Needed);
+        let gateway = before(&front, folder, tls);
+        assert_eq!(gateway.visitor().get("/public").status, status, "{tls}");
+    }
+}
+
+#[test]
+fn a_reload_reads_replaced_authorities_and_refuses_broken_ones() {
+    let (backend, folder) = (Backend::start(), house());
+    let front = TlsFront::before(&backend, &folder, "backend", ClientCertificate::NotAsked);
+    let right = folder.read("ca.pem");
+    folder.write("ca.pem", &folder.read("other.pem"));
+    let gateway = before(&front, folder, "ca = 'ca.pem', server_name = 'backend.internal'");
+    assert_eq!(gateway.visitor().get("/public").status, 502);
+    gateway.folder.write("ca.pem", &right);
+    gateway.reload().expect("a reload");
+    assert_eq!(gateway.visitor().get("/public").status, 200);
+    gateway.folder.write("ca.pem", "nothing");
+    let problems = gateway.reload().expect_err("no authority");
+    assert!(
+        problems.contains("upstream `app`: tls: `") && problems.contains("no PEM certificate"),
+        "{problems}"
+    );
+    assert_eq!(gateway.visitor().get("/public").status, 200);
+}
+
+/// A folder with certificates of a backend and of a client, and with the authorities of this folder and
+/// of another.
+fn house() -> Folder {
+    let folder = Folder::new();
+    folder.certificate("backend", &["backend.internal"], Validity::Current);
+    folder.certificate("expired", &["backend.internal"], Validity::Past);
+    folder.certificate("client", &["gateway.internal"], Validity::Current);
+    folder.write_authority("ca.pem");
+    let other = Folder::empty();
+    other.write_authority("ca.pem");
+    folder.write("other.pem", &other.read("ca.pem"));
+    folder
+}
+
+fn before(front: &TlsFront, folder: Folder, tls: &str) -> Gateway {
+    Gateway::start_in(prepared(folder, &setup(front, tls)))
+}
+
+/// The program, whose log can be read.
+fn spawned_before(front: &TlsFront, folder: Folder, tls: &str) -> Gateway {
+    Gateway::spawn_in(prepared(folder, &setup(front, tls)))
+}
+
+fn setup(front: &TlsFront, tls: &str) -> Setup {
+    Setup::new()
+        .upstream_with("app", &format!("servers = ['{}']; tls = {{ {tls} }}", front.url()))
+        .route("path = '/public'; upstream = 'app'; access = 'public'")
+}
+
+const CLOSING: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
