@@ -73,7 +73,8 @@ fn find_again(file: &Path, backend: Option<&Backend>) -> Result<(), Failure> {
     let config = Config::load(file).map_err(Failure::usage)?;
     let Some(Backend(url)) = backend else { return Ok(()) };
     let with_port = format!("{url}:80");
-    let mut servers = config.upstreams.iter().flat_map(|upstream| &upstream.servers).map(ToString::to_string);
+    let servers = config.upstreams.iter().flat_map(|upstream| &upstream.servers);
+    let mut servers = servers.map(|server| server.address.to_string());
     let is_known = servers.any(|server| server == *url || server == with_port);
     if is_known {
         return Ok(());

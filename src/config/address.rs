@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::gateway::HostPattern;
-use crate::proxy::{HostPort, ServerAddress};
+use crate::proxy::{HostPort, ServerAddress, WeightedServer};
 
 use super::kind::not_yet;
 use super::problem::{Wrong, quoted};
@@ -94,6 +94,26 @@ pub(super) fn host_and_port(text: &str) -> Result<String, Wrong> {
         Some(Ok(port)) => Ok(format!("{host}:{port}")),
         Some(Err(_)) => Err(Wrong::new(format!("{} has an impossible port", quoted(text)))),
     }
+}
+
+/// Reads a backend server, with its weight if it has one: `http://host:port weight=3`.
+pub(super) fn weighted_server(text: &str) -> Result<WeightedServer, Wrong> {
+    let (address, weight) = match text.trim_end().rsplit_once(' ') {
+        Some((address, option)) if option.contains('=') => (address.trim_end(), weight(option)?),
+        _ => (text, 1),
+    };
+    Ok(WeightedServer { address: server(address)?, weight })
+}
+
+fn weight(option: &str) -> Result<u16, Wrong> {
+    let weight = option.strip_prefix("weight=").ok_or_else(|| {
+        Wrong::new(format!("{} is not known of a server", quoted(option)))
+            .help("after its address, a server has `weight=NUMBER` or nothing")
+    })?;
+    weight.parse().ok().filter(|weight| (1..=WEIGHT_LIMIT).contains(weight)).ok_or_else(|| {
+        Wrong::new(format!("{} is not a weight", quoted(weight)))
+            .help(format!("weights lie between 1 and {WEIGHT_LIMIT}"))
+    })
 }
 
 /// Reads the address of a backend server: `http://host:port`, `https://host:port` or `unix:/path`.
@@ -189,6 +209,9 @@ fn is_label(label: &str) -> bool {
 const HOST_LIMIT: usize = 253;
 const LABEL_LIMIT: usize = 63;
 
+/// The greatest share of a server.
+const WEIGHT_LIMIT: u16 = 100;
+
 const HTTP_PORT: u16 = 80;
 
 const HTTPS_PORT: u16 = 443;
@@ -246,6 +269,16 @@ mod tests {
         for bad in ["http://", "http://:80", "http://x:0", "http://x:99999", "http://x/y", "ftp://x", "x:80"]
         {
             assert!(server(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_may_have_a_weight() {
+        let weight = |text: &str| weighted_server(text).map(|server| server.weight);
+        assert_eq!((weight("http://a:1"), weight("http://a:1 weight=3")), (Ok(1), Ok(3)));
+        assert_eq!(weight("unix:/run/a b.sock weight=100"), Ok(100));
+        for bad in ["weight=0", "weight=101", "weight=", "weight=-1", "backup=1"] {
+            assert!(weighted_server(&format!("http://a:1 {bad}")).is_err(), "{bad}");
         }
     }
 

@@ -5,9 +5,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::proxy::{BackendTls, Balance, HostHeader, OwnCertificate, ServerAddress, UpstreamConfig};
+use crate::proxy::{
+    BackendTls, Balance, HostHeader, OwnCertificate, ServerAddress, UpstreamConfig, WeightedServer,
+};
 
-use super::address::{host_and_port, host_name, server};
+use super::address::{host_and_port, host_name, weighted_server};
 use super::path::file_in;
 use super::problem::{Wrong, nearest, quoted};
 use super::read::{Empty, Section, Zero};
@@ -55,8 +57,7 @@ fn read_one(section: &mut Section<'_>, folder: &Path, names: &mut Vec<Name>) -> 
         note_name(section, name, names);
     }
     let servers = read_servers(section);
-    let balances = [("round-robin", Balance::RoundRobin), ("least-requests", Balance::LeastRequests)];
-    let balance = section.one_of("balance", Balance::LeastRequests, &balances, &["sticky"]);
+    let balance = section.one_of("balance", Balance::LeastRequests, &BALANCES, &[]);
     let host = section.text("host", host_header).unwrap_or(HostHeader::Preserve);
     let connect_timeout = section.duration("connect_timeout", Duration::from_secs(3), Zero::Refused);
     let response_timeout = section.duration("response_timeout", Duration::from_mins(1), Zero::Refused);
@@ -75,8 +76,8 @@ fn read_one(section: &mut Section<'_>, folder: &Path, names: &mut Vec<Name>) -> 
     })
 }
 
-fn read_servers(section: &mut Section<'_>) -> Option<Vec<ServerAddress>> {
-    let servers = section.list("servers", Empty::Allowed, server).unwrap_or_default();
+fn read_servers(section: &mut Section<'_>) -> Option<Vec<WeightedServer>> {
+    let servers = section.list("servers", Empty::Allowed, weighted_server).unwrap_or_default();
     if !servers.is_empty() {
         return Some(servers);
     }
@@ -88,8 +89,8 @@ fn read_servers(section: &mut Section<'_>) -> Option<Vec<ServerAddress>> {
 }
 
 /// Whom to trust and what to show; there is no key to trust everybody.
-fn read_tls(section: &mut Section<'_>, folder: &Path, servers: Option<&[ServerAddress]>) -> BackendTls {
-    let is_https = |server: &ServerAddress| matches!(server, ServerAddress::Https(_));
+fn read_tls(section: &mut Section<'_>, folder: &Path, servers: Option<&[WeightedServer]>) -> BackendTls {
+    let is_https = |server: &WeightedServer| matches!(server.address, ServerAddress::Https(_));
     if section.gives("tls") && servers.is_some_and(|servers| !servers.iter().any(is_https)) {
         let wrong = Wrong::new("none of the servers speaks TLS");
         section.refuse("tls", wrong.help("write them as in `https://10.0.0.5`, or leave `tls` out"));
@@ -148,6 +149,12 @@ fn host_header(text: &str) -> Result<HostHeader, Wrong> {
 
 /// The upstream that needs no definition: a page that shows what a backend would get.
 const BUILTIN: &str = "builtin";
+
+const BALANCES: [(&str, Balance); 3] = [
+    ("round-robin", Balance::RoundRobin),
+    ("least-requests", Balance::LeastRequests),
+    ("sticky", Balance::Sticky),
+];
 
 const NAME_LIMIT: usize = 64;
 

@@ -7,6 +7,7 @@
 //! Invariants: a response that breaks off is never passed on as complete; a POST reaches a backend at
 //! most once; nothing that a client names in `Connection` is heeded.
 
+mod affinity;
 mod balance;
 pub mod body;
 pub mod client_addr;
@@ -35,10 +36,12 @@ use std::time::Duration;
 use http::{HeaderMap, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 
+pub use self::affinity::Affinity;
+pub use self::balance::Balance;
 pub use self::body::{BodyError, Limits, UpstreamBody};
 pub use self::client_addr::client_address;
 pub use self::pool::Pools;
-pub use self::server::{HostPort, ServerAddress};
+pub use self::server::{HostPort, ServerAddress, WeightedServer};
 pub use self::tls::{BackendTls, OwnCertificate, TlsError};
 pub use self::trailers::TrailerFilter;
 pub use self::tunnel::{Side, Tunnelled, tunnel};
@@ -53,7 +56,7 @@ pub struct UpstreamConfig {
     /// Its name in routes and logs.
     pub name: String,
     /// Where it answers; at least one.
-    pub servers: Vec<ServerAddress>,
+    pub servers: Vec<WeightedServer>,
     /// How its TLS servers are spoken with.
     pub tls: BackendTls,
     /// Which server gets a request.
@@ -66,15 +69,6 @@ pub struct UpstreamConfig {
     pub response_timeout: Duration,
     /// Open connections of all workers together.
     pub max_connections: usize,
-}
-
-/// Which server of an upstream gets a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balance {
-    /// One after the other.
-    RoundRobin,
-    /// The one with the fewest requests under way.
-    LeastRequests,
 }
 
 /// The `Host` header that a backend sees.
@@ -95,6 +89,8 @@ pub struct Forward<'a> {
     pub upstream: &'a Arc<Upstream>,
     /// This worker's connections.
     pub pools: &'a Rc<Pools>,
+    /// Who asks, where the upstream is sticky.
+    pub visitor: Affinity,
     /// Bounds of the bodies.
     pub limits: Limits,
     /// What a request's trailers may not carry.
@@ -115,13 +111,13 @@ pub enum Answer {
 /// The request has passed [`headers::prepare`] and carries the identity headers. Its target may be
 /// in absolute form; the `Host` is set from it.
 pub async fn forward(forward: Forward<'_>, request: Request<Incoming>) -> Result<Answer, ForwardError> {
-    let Forward { upstream, pools, limits, trailers } = forward;
+    let Forward { upstream, pools, visitor, limits, trailers } = forward;
     let switch = Switch::asked(&request);
     let (parts, incoming) = request.into_parts();
     let body = RequestBody::new(incoming, limits, trailers)?;
     let progress = body.progress();
     let request = exchange::outgoing(Request::from_parts(parts, body), switch)?;
-    let (mut response, mut lease) = exchange::run(&pools.of(upstream), request, progress).await?;
+    let (mut response, mut lease) = exchange::run(&pools.of(upstream), visitor, request, progress).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return match switch {
             Switch::WebSocket => upgrade::take_over(response, lease).await.map(Answer::Upgraded),

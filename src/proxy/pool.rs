@@ -15,6 +15,7 @@ use tokio::pin;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use super::affinity::Affinity;
 use super::connection::Connection;
 use super::upstream::{Load, Slot, Upstream};
 use super::{ForwardError, balance};
@@ -167,10 +168,14 @@ impl Pool {
 
     /// A connection to a server that the balance chooses; a server that cannot be reached is marked
     /// down and the next one is tried, each at most once.
-    pub(super) async fn lease(self: &Rc<Self>, reuse: Reuse) -> Result<(Lease, Origin), ForwardError> {
+    pub(super) async fn lease(
+        self: &Rc<Self>,
+        reuse: Reuse,
+        visitor: Affinity,
+    ) -> Result<(Lease, Origin), ForwardError> {
         let mut tried = Vec::new();
         let mut failure = ForwardError::ConnectTimeout;
-        while let Some(server) = balance::choose(&self.upstream, &self.turn, &tried) {
+        while let Some(server) = balance::choose(&self.upstream, &self.turn, visitor, &tried) {
             let load = self.upstream.load(server);
             match self.checkout(server, reuse).await {
                 Ok((connection, origin)) => {

@@ -12,6 +12,7 @@ use http::HeaderValue;
 use rustls_pki_types::ServerName;
 
 use super::UpstreamError;
+use super::affinity::Affinity;
 use super::tls::{BackendTls, server_name};
 
 /// Where a backend server answers.
@@ -34,6 +35,15 @@ impl fmt::Display for ServerAddress {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+/// A server and its share of the requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightedServer {
+    /// Where it answers.
+    pub address: ServerAddress,
+    /// How many requests it gets while a server of weight 1 gets one; at least 1.
+    pub weight: u16,
 }
 
 /// A host and a TCP port.
@@ -62,6 +72,9 @@ pub(super) struct Server {
     /// The name to verify, where TLS is spoken.
     tls_name: Option<ServerName<'static>>,
     host: HeaderValue,
+    weight: u16,
+    /// What its distance from a visitor is measured by.
+    affinity: Affinity,
     /// Requests under way; counted for [`super::Balance::LeastRequests`] only.
     pub(super) active: AtomicUsize,
     /// Milliseconds after the upstream's start; zero: it did not fail since it was last reached.
@@ -69,7 +82,8 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(address: &ServerAddress, tls: &BackendTls) -> Result<Self, UpstreamError> {
+    pub(super) fn new(server: &WeightedServer, tls: &BackendTls) -> Result<Self, UpstreamError> {
+        let WeightedServer { address, weight } = server;
         let (target, authority) = match address {
             ServerAddress::Http(place) | ServerAddress::Https(place) => {
                 (Target::of(place), place.to_string())
@@ -82,7 +96,9 @@ impl Server {
         };
         let host = HeaderValue::from_str(&authority).map_err(|_| UpstreamError::Host(authority))?;
         Ok(Self {
+            affinity: Affinity::of(address.to_string().as_bytes()),
             name: address.to_string(),
+            weight: *weight,
             target,
             tls_name,
             host,
@@ -102,6 +118,17 @@ impl Server {
     /// The `Host` it expects of clients that talk to it directly.
     pub(super) const fn host(&self) -> &HeaderValue {
         &self.host
+    }
+
+    /// How many requests are under way for its weight; only good to be compared.
+    pub(super) fn strain(&self) -> u64 {
+        let active = u64::try_from(self.active()).unwrap_or(u64::MAX);
+        active.saturating_mul(STRAIN_SCALE) / u64::from(self.weight.max(1))
+    }
+
+    /// How far it is from a visitor of a sticky upstream.
+    pub(super) fn distance(&self, visitor: Affinity) -> f64 {
+        visitor.distance(self.affinity, self.weight)
     }
 
     pub(super) fn active(&self) -> usize {
@@ -126,6 +153,9 @@ impl Target {
     }
 }
 
+/// Large enough that different numbers of requests seldom round to one strain.
+const STRAIN_SCALE: u64 = 1 << 20;
+
 /// What a server behind a Unix socket is called in a `Host` header; the socket itself has no name.
 const LOCAL_HOST: &str = "localhost";
 
@@ -144,8 +174,8 @@ mod tests {
 
     #[test]
     fn a_server_behind_a_socket_is_the_local_host() {
-        let server =
-            Server::new(&ServerAddress::Unix("/run/app.sock".into()), &BackendTls::default()).unwrap();
+        let server = WeightedServer { address: ServerAddress::Unix("/run/app.sock".into()), weight: 1 };
+        let server = Server::new(&server, &BackendTls::default()).unwrap();
         assert_eq!(server.host(), "localhost");
     }
 }

@@ -579,7 +579,8 @@ impl Gateway {
 
     async fn between(servers: &[SocketAddr], change: impl FnOnce(&mut UpstreamConfig)) -> Self {
         let server = |address: &SocketAddr| {
-            ServerAddress::Http(HostPort { host: address.ip().to_string(), port: address.port() })
+            let place = HostPort { host: address.ip().to_string(), port: address.port() };
+            WeightedServer { address: ServerAddress::Http(place), weight: 1 }
         };
         let mut config = UpstreamConfig {
             name: "backend".to_owned(),
@@ -632,6 +633,7 @@ impl Gateway {
         let place = Forward {
             upstream: &self.upstream,
             pools: &self.pools,
+            visitor: Affinity::NOBODY,
             limits: self.limits.get(),
             trailers: &trailers,
         };

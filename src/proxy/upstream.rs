@@ -11,6 +11,7 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderValue};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use super::balance::schedule;
 use super::server::{Server, ServerAddress};
 use super::tls::{TlsClient, TlsError};
 use super::{Balance, ForwardError, HostHeader, UpstreamConfig};
@@ -22,6 +23,8 @@ pub struct Upstream {
     config: UpstreamConfig,
     id: u64,
     servers: Vec<Server>,
+    /// Whose turn it is, as indexes of servers.
+    schedule: Box<[usize]>,
     tls: Option<TlsClient>,
     literal_host: Option<HeaderValue>,
     slots: Arc<Semaphore>,
@@ -42,16 +45,15 @@ impl Upstream {
             HostHeader::Literal(host) => Some(host_value(host)?),
             HostHeader::Preserve | HostHeader::Upstream => None,
         };
-        let servers = config
-            .servers
-            .iter()
-            .map(|address| Server::new(address, &config.tls))
-            .collect::<Result<_, _>>()?;
-        let speaks_tls = config.servers.iter().any(|address| matches!(address, ServerAddress::Https(_)));
+        let servers =
+            config.servers.iter().map(|server| Server::new(server, &config.tls)).collect::<Result<_, _>>()?;
+        let speaks_tls =
+            config.servers.iter().any(|server| matches!(server.address, ServerAddress::Https(_)));
         let tls = speaks_tls.then(|| TlsClient::load(&config.tls)).transpose()?;
         let slots = config.max_connections.clamp(1, Semaphore::MAX_PERMITS);
         Ok(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            schedule: schedule(&config.servers.iter().map(|server| server.weight).collect::<Vec<_>>()),
             servers,
             tls,
             literal_host,
@@ -102,6 +104,10 @@ impl Upstream {
 
     pub(super) const fn tls(&self) -> Option<&TlsClient> {
         self.tls.as_ref()
+    }
+
+    pub(super) const fn schedule(&self) -> &[usize] {
+        &self.schedule
     }
 
     pub(super) fn servers(&self) -> &[Server] {
@@ -235,12 +241,13 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::{BackendTls, HostPort};
+    use crate::proxy::{BackendTls, HostPort, WeightedServer};
 
     fn config(host: HostHeader, server: &str) -> UpstreamConfig {
+        let address = ServerAddress::Http(HostPort { host: server.to_owned(), port: 8080 });
         UpstreamConfig {
             name: "wiki".to_owned(),
-            servers: vec![ServerAddress::Http(HostPort { host: server.to_owned(), port: 8080 })],
+            servers: vec![WeightedServer { address, weight: 1 }],
             tls: BackendTls::default(),
             balance: Balance::RoundRobin,
             host,

@@ -1,8 +1,9 @@
-//! The ways to a backend: sockets of this machine, TLS.
+//! The ways to a backend: sockets of this machine, TLS, several servers.
 
 use crate::harness::folder::Validity;
 use crate::harness::gateway::prepared;
 use crate::harness::legacy::Legacy;
+use crate::harness::people::Person;
 use crate::harness::tls_front::{ClientCertificate, TlsFront};
 use crate::harness::{Backend, Folder, Gateway, Setup, Upload};
 
@@ -92,6 +93,25 @@ fn a_reload_reads_replaced_authorities_and_refuses_broken_ones() {
         "{problems}"
     );
     assert_eq!(gateway.visitor().get("/public").status, 200);
+}
+
+#[test]
+fn a_session_stays_with_its_server() {
+    let backends = [Backend::start(), Backend::start(), Backend::start()];
+    let servers: Vec<_> = backends.iter().map(|backend| format!("'{}'", backend.url())).collect();
+    let lines = format!("balance = 'sticky'; servers = [{}]", servers.join(", "));
+    let setup = Setup::new().upstream_with("app", &lines).route("path = '/'; upstream = 'app'");
+    let gateway = Gateway::start(&setup.person(Person::named("alice")));
+    let requests = || backends.iter().map(Backend::requests).collect::<Vec<_>>();
+    for _ in 0..5 {
+        let (visitor, before) = (gateway.visitor().signed_in_as("alice"), requests());
+        for _ in 0..4 {
+            assert_eq!(visitor.get("/").status, 200);
+        }
+        let mut served: Vec<_> = requests().iter().zip(before).map(|(now, before)| now - before).collect();
+        served.sort_unstable();
+        assert_eq!(served, [0, 0, 4]);
+    }
 }
 
 /// A folder with certificates of a backend and of a client, and with the authorities of this folder and
