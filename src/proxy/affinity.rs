@@ -12,12 +12,22 @@ impl Affinity {
     /// For upstreams where it does not matter.
     pub const NOBODY: Self = Self(0);
 
+    /// Somebody who is not known to come again.
+    pub(super) const fn passing(number: usize) -> Self {
+        Self(number as u64)
+    }
+
     /// The one who is known by these bytes: a session or an address.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         // FNV-1a; what comes out is mixed well before it is used.
         let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         Self(bytes.iter().fold(0xcbf2_9ce4_8422_2325, fold))
+    }
+
+    /// A number below 100 that stays the same, to begin with some and not with all.
+    pub(super) const fn lot(self) -> u64 {
+        mix(self.0) % 100
     }
 
     /// How far the server `other` is from here; the nearest one is chosen. A server of twice the weight

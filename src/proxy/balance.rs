@@ -1,7 +1,7 @@
 //! Which server of an upstream gets a request.
 //!
-//! Invariant: a server that was tried for this request is never chosen again; one that could not be
-//! reached a moment ago is chosen only when every other was tried or is in the same state.
+//! Invariant: a server that was tried for this request is never chosen again; one that is left alone is
+//! chosen only when every other was tried or is in the same state, the longest ago first.
 
 use std::cell::Cell;
 
@@ -32,8 +32,11 @@ pub(super) fn choose(
     if upstream.servers().len() == 1 {
         return tried.is_empty().then_some(0);
     }
-    best(upstream, turn, visitor, |index, server| !tried.contains(&index) && upstream.is_up(server))
-        .or_else(|| best(upstream, turn, visitor, |index, _| !tried.contains(&index)))
+    // Who comes by once is known by the turn, so that a server on its way back gets a part of them.
+    let lot = if visitor == Affinity::NOBODY { Affinity::passing(turn.get()) } else { visitor };
+    let untried = |index: usize| !tried.contains(&index);
+    best(upstream, turn, visitor, |index, server| untried(index) && upstream.admits(server, lot))
+        .or_else(|| last_resort(upstream, untried))
 }
 
 /// The order in which servers of these weights take turns: each as often as its weight, spread evenly.
@@ -51,6 +54,12 @@ pub(super) fn schedule(weights: &[u16]) -> Box<[usize]> {
     (0..total).filter_map(step).collect()
 }
 
+/// When nobody may be asked: the one whose failure is the longest ago.
+fn last_resort(upstream: &Upstream, untried: impl Fn(usize) -> bool) -> Option<usize> {
+    let servers = upstream.servers().iter().enumerate().filter(|(index, _)| untried(*index));
+    servers.min_by_key(|(_, server)| server.health.failed_at()).map(|(index, _)| index)
+}
+
 /// The best of the servers that `may` be asked.
 fn best(
     upstream: &Upstream,
@@ -63,14 +72,14 @@ fn best(
         Balance::RoundRobin => {
             let (place, index) =
                 round(upstream, turn).find(|(_, index)| is_allowed(upstream, *index, &may))?;
-            turn.set(place + 1);
+            go_on(upstream, turn, place);
             Some(index)
         }
         Balance::LeastRequests => {
             let allowed = round(upstream, turn).filter(|(_, index)| is_allowed(upstream, *index, &may));
             let (place, index) =
                 allowed.min_by_key(|(_, index)| upstream.server(*index).map(Server::strain))?;
-            turn.set(place + 1);
+            go_on(upstream, turn, place);
             Some(index)
         }
     }
@@ -81,6 +90,13 @@ fn round(upstream: &Upstream, turn: &Cell<usize>) -> impl Iterator<Item = (usize
     let schedule = upstream.schedule().iter().copied().enumerate();
     let start = turn.get() % upstream.schedule().len().max(1);
     schedule.clone().skip(start).chain(schedule.take(start))
+}
+
+/// Puts the turn behind `place`; it only grows, so each turn has a number of its own.
+fn go_on(upstream: &Upstream, turn: &Cell<usize>, place: usize) {
+    let length = upstream.schedule().len().max(1);
+    let steps = (place + length - turn.get() % length) % length;
+    turn.set(turn.get().wrapping_add(steps + 1));
 }
 
 fn is_allowed(upstream: &Upstream, index: usize, may: &impl Fn(usize, &Server) -> bool) -> bool {
@@ -153,7 +169,7 @@ mod tests {
     #[test]
     fn a_server_that_is_down_is_asked_last_and_a_tried_one_never() {
         let (upstream, turn) = (upstream(Balance::RoundRobin), Cell::new(0));
-        upstream.mark_down(0, &ForwardError::ConnectTimeout);
+        upstream.failed(0, &ForwardError::ConnectTimeout);
         assert_eq!(choose(&upstream, &turn, GUEST, &[]), Some(1));
         assert_eq!(choose(&upstream, &turn, GUEST, &[1, 2]), Some(0));
         assert_eq!(choose(&upstream, &turn, GUEST, &[0, 1, 2]), None);

@@ -55,9 +55,14 @@ pub(super) async fn run(
         let (mut lease, origin) = pool.lease(reuse, visitor).await?;
         pool.upstream().set_host(lease.server(), request.headers_mut());
         let mut spare = Spare::of(&request, origin);
-        match send(&mut lease, request, progress.as_deref(), pool).await? {
-            Ok(response) => return Ok((response, lease)),
-            Err(failure) => request = spare.again(failure)?,
+        let sent = send(&mut lease, request, progress.as_deref(), pool).await;
+        let failed = |error: &ForwardError| pool.upstream().failed(lease.server(), error);
+        match sent.inspect_err(failed)? {
+            Ok(response) => {
+                pool.upstream().answered(lease.server());
+                return Ok((response, lease));
+            }
+            Err(failure) => request = spare.again(failure).inspect_err(failed)?,
         }
         reuse = Reuse::Forbidden;
     }

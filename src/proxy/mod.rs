@@ -14,6 +14,7 @@ pub mod client_addr;
 mod connection;
 mod exchange;
 pub mod headers;
+mod health;
 pub mod pool;
 mod server;
 mod stall;

@@ -166,8 +166,8 @@ impl Pool {
         &self.upstream
     }
 
-    /// A connection to a server that the balance chooses; a server that cannot be reached is marked
-    /// down and the next one is tried, each at most once.
+    /// A connection to a server that the balance chooses; where one cannot be reached the next
+    /// one is tried, each at most once.
     pub(super) async fn lease(
         self: &Rc<Self>,
         reuse: Reuse,
@@ -187,7 +187,7 @@ impl Pool {
                 ) => failure = error,
                 Err(error) => return Err(error),
             }
-            self.upstream.mark_down(server, &failure);
+            self.upstream.failed(server, &failure);
             tried.push(server);
         }
         Err(failure)
@@ -205,7 +205,6 @@ impl Pool {
             },
         };
         let connection = Connection::open(&self.upstream, server, slot).await?;
-        self.upstream.mark_up(server);
         Ok((connection, Origin::Fresh))
     }
 

@@ -6,13 +6,14 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::HeaderValue;
 use rustls_pki_types::ServerName;
 
 use super::UpstreamError;
 use super::affinity::Affinity;
+use super::health::Health;
 use super::tls::{BackendTls, server_name};
 
 /// Where a backend server answers.
@@ -77,8 +78,7 @@ pub(super) struct Server {
     affinity: Affinity,
     /// Requests under way; counted for [`super::Balance::LeastRequests`] only.
     pub(super) active: AtomicUsize,
-    /// Milliseconds after the upstream's start; zero: it did not fail since it was last reached.
-    pub(super) down_until: AtomicU64,
+    pub(super) health: Health,
 }
 
 impl Server {
@@ -103,7 +103,7 @@ impl Server {
             tls_name,
             host,
             active: AtomicUsize::new(0),
-            down_until: AtomicU64::new(0),
+            health: Health::default(),
         })
     }
 

@@ -11,7 +11,9 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderValue};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use super::affinity::Affinity;
 use super::balance::schedule;
+use super::health::Failure;
 use super::server::{Server, ServerAddress};
 use super::tls::{TlsClient, TlsError};
 use super::{Balance, ForwardError, HostHeader, UpstreamConfig};
@@ -89,6 +91,11 @@ impl Upstream {
         self.config == *config && self.tls.as_ref().is_none_or(|tls| tls.is_current(&config.tls))
     }
 
+    /// Its servers, and whether they are up as far as is known.
+    pub fn server_states(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.servers.iter().map(|server| (server.name.as_str(), server.health.is_up()))
+    }
+
     /// Open connections of all workers, tunnels included.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -163,30 +170,38 @@ impl Upstream {
         Load(Some((Arc::clone(self), index)))
     }
 
-    /// Remembers for a while that the server at `index` could not be reached.
-    pub(super) fn mark_down(&self, index: usize, why: &ForwardError) {
+    /// Notes that the server at `index` failed a request, if `error` says that it did.
+    pub(super) fn failed(&self, index: usize, error: &ForwardError) {
+        let failure = match error {
+            ForwardError::Connect(_) | ForwardError::ConnectTimeout | ForwardError::Tls(_) => {
+                Failure::Unreachable
+            }
+            ForwardError::ResponseTimeout | ForwardError::BadResponse(_) => Failure::Silent,
+            ForwardError::TooManyConnections
+            | ForwardError::BodyTooLarge
+            | ForwardError::BodyStalled
+            | ForwardError::ClientGone
+            | ForwardError::Loop
+            | ForwardError::Method => return,
+        };
         let Some(server) = self.server(index) else { return };
-        let until = self.millis() + millis(DOWN_FOR);
-        // Told once for each change, not once for each request.
-        if server.down_until.swap(until, Ordering::Relaxed) == 0 {
-            let reason = std::error::Error::source(why).unwrap_or(why);
-            tracing::warn!(upstream = self.name(), server = server.name, %reason, "backend cannot be reached");
+        if server.health.failed(failure, self.millis()).is_some() {
+            let reason = std::error::Error::source(error).unwrap_or(error);
+            tracing::warn!(upstream = self.name(), server = server.name, %reason, "backend is down");
         }
     }
 
-    /// Notes that the server at `index` was reached.
-    pub(super) fn mark_up(&self, index: usize) {
+    /// Notes that the server at `index` answered a request.
+    pub(super) fn answered(&self, index: usize) {
         let Some(server) = self.server(index) else { return };
-        if server.down_until.load(Ordering::Relaxed) != 0 && server.down_until.swap(0, Ordering::Relaxed) != 0
-        {
-            tracing::info!(upstream = self.name(), server = server.name, "backend can be reached again");
+        if server.health.answered(|| self.millis()).is_some() {
+            tracing::info!(upstream = self.name(), server = server.name, "backend is up again");
         }
     }
 
-    /// Whether `server` may be asked: nobody failed to reach it a moment ago.
-    pub(super) fn is_up(&self, server: &Server) -> bool {
-        let until = server.down_until.load(Ordering::Relaxed);
-        until == 0 || until <= self.millis()
+    /// Whether `server` may be asked for `visitor`.
+    pub(super) fn admits(&self, server: &Server, visitor: Affinity) -> bool {
+        server.health.admits(visitor, || self.millis())
     }
 
     fn millis(&self) -> u64 {
@@ -232,9 +247,6 @@ fn host_value(host: &str) -> Result<HeaderValue, UpstreamError> {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
-
-/// How long a server that could not be reached is asked last.
-const DOWN_FOR: Duration = Duration::from_secs(2);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 

@@ -21,16 +21,6 @@ fn an_application_behind_a_unix_socket_is_served() {
 }
 
 #[test]
-fn a_socket_that_nobody_serves_is_a_bad_gateway_until_somebody_does() {
-    let folder = Folder::empty();
-    let socket = folder.path("app.sock");
-    let gateway = Gateway::start(&Setup::in_front_of(&format!("unix:{}", socket.display())));
-    assert_eq!(gateway.visitor().get("/public").status, 502);
-    let _legacy = Legacy::on_socket(&socket);
-    assert_eq!(gateway.visitor().get("/public").status, 404);
-}
-
-#[test]
 fn a_backend_that_proves_its_name_is_spoken_with_over_tls() {
     let (backend, folder) = (Backend::closing_after(CLOSING), house());
     let front = TlsFront::before(&backend, &folder, "backend", ClientCertificate::NotAsked);
@@ -56,7 +46,7 @@ fn a_backend_that_does_not_prove_who_it_is_gets_nothing() {
         let front = TlsFront::before(&backend, &folder, stem, ClientCertificate::NotAsked);
         let gateway = spawned_before(&front, folder, tls);
         assert_eq!(gateway.visitor().get("/public").status, 502, "{tls}");
-        gateway.line_with(&["backend cannot be reached", reason]);
+        gateway.line_with(&["backend is down", reason]);
         assert_eq!((backend.connections(), front.handshakes().len()), (0, 0), "{tls}");
     }
 }
@@ -112,6 +102,36 @@ fn a_session_stays_with_its_server() {
         served.sort_unstable();
         assert_eq!(served, [0, 0, 4]);
     }
+}
+
+#[test]
+fn a_server_that_is_down_costs_no_request_and_is_told_of() {
+    let (backend, gone) = (Backend::start(), Backend::start().url());
+    let lines = format!("servers = ['{gone}', '{}']", backend.url());
+    let setup =
+        Setup::new().upstream_with("app", &lines).route("path = '/'; upstream = 'app'; access = 'public'");
+    let gateway = Gateway::spawn(&setup);
+    for _ in 0..10 {
+        assert_eq!(gateway.visitor().get("/").status, 200);
+    }
+    gateway.line_with(&["backend is down", &gone]);
+    assert_eq!(gateway.printed().matches("backend is down").count(), 1);
+    let up = |url: &str| {
+        gateway.metric(&format!("vestibule_upstream_server_up{{upstream=\"app\",server=\"{url}\"}}"))
+    };
+    assert_eq!((up(&gone), up(&backend.url())), (0.0, 1.0));
+}
+
+#[test]
+fn an_upstream_whose_only_server_was_down_serves_as_soon_as_it_is_back() {
+    let folder = Folder::empty();
+    let socket = folder.path("app.sock");
+    let gateway = Gateway::start(&Setup::in_front_of(&format!("unix:{}", socket.display())));
+    for _ in 0..5 {
+        assert_eq!(gateway.visitor().get("/public").status, 502);
+    }
+    let _legacy = Legacy::on_socket(&socket);
+    assert_eq!(gateway.visitor().get("/public").status, 404);
 }
 
 /// A folder with certificates of a backend and of a client, and with the authorities of this folder and
