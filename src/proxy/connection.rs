@@ -14,9 +14,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 use tracing::debug;
 
+use super::host_name::no_address;
 use super::server::Server;
 use super::stall::StallTimer;
-use super::stream::{Stream, no_address};
+use super::stream::Stream;
 use super::upload::RequestBody;
 use super::upstream::{Slot, Upstream};
 use super::{ForwardError, ResponseFault};

@@ -15,6 +15,7 @@ mod connection;
 mod exchange;
 pub mod headers;
 mod health;
+mod host_name;
 pub mod pool;
 mod server;
 mod stall;

@@ -14,6 +14,7 @@ use rustls_pki_types::ServerName;
 use super::UpstreamError;
 use super::affinity::Affinity;
 use super::health::Health;
+use super::host_name::HostName;
 use super::tls::{BackendTls, server_name};
 
 /// Where a backend server answers.
@@ -140,7 +141,7 @@ impl Server {
 #[derive(Debug)]
 pub(super) enum Target {
     Address(SocketAddr),
-    Name(String, u16),
+    Name(HostName),
     Unix(PathBuf),
 }
 
@@ -148,7 +149,7 @@ impl Target {
     fn of(place: &HostPort) -> Self {
         match place.host.parse::<IpAddr>() {
             Ok(ip) => Self::Address(SocketAddr::new(ip, place.port)),
-            Err(_) => Self::Name(place.host.clone(), place.port),
+            Err(_) => Self::Name(HostName::new(place.host.clone(), place.port)),
         }
     }
 }

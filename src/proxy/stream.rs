@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
+use super::host_name::{HostName, no_address};
 use super::server::Target;
 
 /// An open connection to a backend.
@@ -29,7 +30,7 @@ impl Stream {
     pub(super) async fn connect(target: &Target) -> io::Result<Self> {
         let stream = match target {
             Target::Address(address) => TcpStream::connect(*address).await?,
-            Target::Name(name, port) => connect_by_name(name, *port).await?,
+            Target::Name(name) => connect_by_name(name).await?,
             Target::Unix(path) => return connect_locally(path).await.map(Self::Unix),
         };
         stream.set_nodelay(true)?;
@@ -99,10 +100,10 @@ impl AsyncWrite for Stream {
 }
 
 /// Tries each address of a name in the resolver's order.
-async fn connect_by_name(name: &str, port: u16) -> io::Result<TcpStream> {
+async fn connect_by_name(name: &HostName) -> io::Result<TcpStream> {
     let mut last = None;
-    for address in lookup_host((name, port)).await? {
-        match TcpStream::connect(address).await {
+    for address in name.addresses().await?.iter() {
+        match TcpStream::connect(*address).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = Some(error),
         }
@@ -120,10 +121,6 @@ async fn connect_locally(path: &Path) -> io::Result<UnixStream> {
             result => return result,
         }
     }
-}
-
-pub(super) fn no_address() -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, "the server has no address")
 }
 
 /// Idle time after which the kernel asks whether the backend is still there.
