@@ -56,6 +56,7 @@ impl Gateway {
         let admin = doors.serve(&(Arc::clone(&running) as _));
         let gateway = Self { running, server, admin, access };
         gateway.wire_metrics();
+        gateway.running.watch_upstreams();
         gateway.running.audit.record(Event::new(EventKind::Started));
         Ok(gateway)
     }

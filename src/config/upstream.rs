@@ -2,11 +2,15 @@
 //!
 //! Invariant: no two upstreams have one name, and none has that of the built-in page.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
+
 use crate::proxy::{
-    BackendTls, Balance, HostHeader, OwnCertificate, ServerAddress, UpstreamConfig, WeightedServer,
+    BackendTls, Balance, HealthCheck, HostHeader, OwnCertificate, ServerAddress, UpstreamConfig,
+    WeightedServer,
 };
 
 use super::address::{host_and_port, host_name, weighted_server};
@@ -63,7 +67,7 @@ fn read_one(section: &mut Section<'_>, folder: &Path, names: &mut Vec<Name>) -> 
     let response_timeout = section.duration("response_timeout", Duration::from_mins(1), Zero::Refused);
     let max_connections = section.integer("max_connections", 512, &(1..=1_000_000));
     let tls = read_tls(section, folder, servers.as_deref());
-    section.later(&["health"]);
+    let health = read_health(section);
     Some(UpstreamConfig {
         name: name?,
         servers: servers?,
@@ -73,6 +77,7 @@ fn read_one(section: &mut Section<'_>, folder: &Path, names: &mut Vec<Name>) -> 
         connect_timeout,
         response_timeout,
         max_connections,
+        health,
     })
 }
 
@@ -86,6 +91,43 @@ fn read_servers(section: &mut Section<'_>) -> Option<Vec<WeightedServer>> {
         section.refuse("servers", wrong.help("add `servers = [\"http://127.0.0.1:8080\"]`"));
     }
     None
+}
+
+/// How servers are asked whether they are well; they are not where `health` is left out.
+fn read_health(section: &mut Section<'_>) -> Option<HealthCheck> {
+    let is_given = section.gives("health");
+    let check = section.within("health", |section| {
+        let path = if is_given {
+            section.required("path", "\"/healthz\"", check_path)
+        } else {
+            section.text("path", check_path)
+        };
+        let every = section.duration("every", Duration::from_secs(5), Zero::Refused);
+        let timeout = section.duration("within", Duration::from_secs(2), Zero::Refused);
+        let expect = section.text("expect", statuses).unwrap_or(200..=399);
+        let rise = section.integer("rise", 2, &(1..=100));
+        let fall = section.integer("fall", 3, &(1..=100));
+        Some(HealthCheck { path: path?, every, timeout, expect, rise, fall })
+    });
+    check.filter(|_| is_given)
+}
+
+fn check_path(text: &str) -> Result<PathAndQuery, Wrong> {
+    let path = text.parse::<PathAndQuery>().ok().filter(|_| text.starts_with('/') && !text.contains('#'));
+    path.ok_or_else(|| {
+        Wrong::new(format!("{} is not a path", quoted(text))).help("write it as in `/healthz`")
+    })
+}
+
+/// Reads `200` or `200-399`.
+fn statuses(text: &str) -> Result<RangeInclusive<u16>, Wrong> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let status = |text: &str| text.parse::<u16>().ok().filter(|status| (200..=599).contains(status));
+    match (status(first), status(last)) {
+        (Some(first), Some(last)) if first <= last => Ok(first..=last),
+        _ => Err(Wrong::new(format!("{} are no statuses", quoted(text)))
+            .help("write one, as in `204`, or the first and the last, as in `200-399`")),
+    }
 }
 
 /// Whom to trust and what to show; there is no key to trust everybody.

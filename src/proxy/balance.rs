@@ -137,6 +137,7 @@ mod tests {
                 connect_timeout: Duration::from_secs(1),
                 response_timeout: Duration::from_secs(1),
                 max_connections: 8,
+                health: None,
             })
             .unwrap(),
         )

@@ -97,7 +97,7 @@ impl AsyncWrite for Socket {
 }
 
 /// Connects and, where the server speaks TLS, has it prove who it is.
-async fn open_stream(upstream: &Upstream, server: &Server) -> Result<Stream, ForwardError> {
+pub(super) async fn open_stream(upstream: &Upstream, server: &Server) -> Result<Stream, ForwardError> {
     let stream = Stream::connect(server.target()).await.map_err(ForwardError::Connect)?;
     match (stream, server.tls_name(), upstream.tls()) {
         (Stream::Tcp(stream), Some(name), Some(tls)) => {

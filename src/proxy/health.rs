@@ -77,6 +77,22 @@ impl Health {
         if is_sick { None } else { self.tell_up() }
     }
 
+    /// Takes over what the checks found.
+    pub(super) fn checked(&self, verdict: Change, now: u64) -> Option<Change> {
+        if verdict == Change::Up {
+            if !self.is_sick.swap(false, Ordering::Relaxed) {
+                return None;
+            }
+            // Its share grows from now on.
+            self.out_until.store(now.max(1), Ordering::Relaxed);
+            return self.tell_up();
+        }
+        self.is_doubtful.store(true, Ordering::Relaxed);
+        self.failed_at.store(now.max(1), Ordering::Relaxed);
+        self.is_sick.store(true, Ordering::Relaxed);
+        self.tell_down()
+    }
+
     /// Whether it may be asked now; on its way back it gets a part of its visitors, or of all requests.
     pub(super) fn admits(&self, visitor: Affinity, now: impl FnOnce() -> u64) -> bool {
         if !self.is_doubtful.load(Ordering::Relaxed) {
@@ -198,6 +214,17 @@ mod tests {
         health.answered(|| 3000 + RETURN);
         health.failed(Failure::Unreachable, 20_000);
         assert!(is_open(&health, 21_000 + RETURN) && !is_open(&health, 20_999));
+    }
+
+    #[test]
+    fn a_server_that_the_checks_find_ill_gets_nothing_until_they_find_it_well() {
+        let health = Health::default();
+        assert_eq!(health.checked(Change::Up, 0), None);
+        assert_eq!(health.checked(Change::Down, 1000), Some(Change::Down));
+        assert_eq!(health.checked(Change::Down, 90_000), None);
+        assert_eq!((health.answered(|| 90_000), health.admits(visitor(1), || 90_000)), (None, false));
+        assert_eq!(health.checked(Change::Up, 100_000), Some(Change::Up));
+        assert!(!is_open(&health, 100_000) && is_open(&health, 100_000 + RETURN));
     }
 
     /// Whether everybody is let in.

@@ -10,6 +10,7 @@
 mod affinity;
 mod balance;
 pub mod body;
+mod check;
 pub mod client_addr;
 mod connection;
 mod exchange;
@@ -41,6 +42,7 @@ use hyper::body::Incoming;
 pub use self::affinity::Affinity;
 pub use self::balance::Balance;
 pub use self::body::{BodyError, Limits, UpstreamBody};
+pub use self::check::{HealthCheck, watch};
 pub use self::client_addr::client_address;
 pub use self::pool::Pools;
 pub use self::server::{HostPort, ServerAddress, WeightedServer};
@@ -71,6 +73,8 @@ pub struct UpstreamConfig {
     pub response_timeout: Duration,
     /// Open connections of all workers together.
     pub max_connections: usize,
+    /// How its servers are asked whether they are well; they are not if there is none.
+    pub health: Option<HealthCheck>,
 }
 
 /// The `Host` header that a backend sees.

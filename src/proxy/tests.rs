@@ -591,6 +591,7 @@ impl Gateway {
             connect_timeout: PATIENCE,
             response_timeout: LONG,
             max_connections: 8,
+            health: None,
         };
         change(&mut config);
         Self::serve(Arc::new(Upstream::new(config).unwrap())).await

@@ -4,7 +4,7 @@
 //! Invariant: only atomics and a semaphore are shared, so no worker ever waits for a lock of another.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::header::HOST;
@@ -13,7 +13,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::affinity::Affinity;
 use super::balance::schedule;
-use super::health::Failure;
+use super::check::Ill;
+use super::health::{Change, Failure};
 use super::server::{Server, ServerAddress};
 use super::tls::{TlsClient, TlsError};
 use super::{Balance, ForwardError, HostHeader, UpstreamConfig};
@@ -34,6 +35,7 @@ pub struct Upstream {
     waiting: AtomicUsize,
     /// Asks a worker with idle connections to give one up.
     wanted: Notify,
+    is_watched: AtomicBool,
     started: Stopwatch,
 }
 
@@ -62,6 +64,7 @@ impl Upstream {
             slots: Arc::new(Semaphore::new(slots)),
             waiting: AtomicUsize::new(0),
             wanted: Notify::new(),
+            is_watched: AtomicBool::new(false),
             started: Stopwatch::start(),
             config,
         })
@@ -199,6 +202,37 @@ impl Upstream {
         }
     }
 
+    /// Takes over what the checks say of the server at `index`.
+    pub(super) fn checked(&self, index: usize, verdict: Result<(), Ill>) {
+        let Some(server) = self.server(index) else { return };
+        let name = &*server.name;
+        let found = if verdict.is_ok() { Change::Up } else { Change::Down };
+        match (server.health.checked(found, self.millis()), verdict) {
+            (Some(_), Err(ill)) => {
+                tracing::warn!(
+                    upstream = self.name(),
+                    server = name,
+                    reason = ill.reason(),
+                    "backend is down"
+                );
+            }
+            (Some(_), Ok(())) => {
+                tracing::info!(upstream = self.name(), server = name, "backend is up again");
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// Whether nobody asks the servers how they are; from now on somebody does.
+    pub(super) fn begin_watch(&self) -> bool {
+        !self.is_watched.swap(true, Ordering::Relaxed)
+    }
+
+    /// The `Host` that is always sent, if there is one.
+    pub(super) const fn literal_host(&self) -> Option<&HeaderValue> {
+        self.literal_host.as_ref()
+    }
+
     /// Whether `server` may be asked for `visitor`.
     pub(super) fn admits(&self, server: &Server, visitor: Affinity) -> bool {
         server.health.admits(visitor, || self.millis())
@@ -266,6 +300,7 @@ mod tests {
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
             max_connections: 2,
+            health: None,
         }
     }
 

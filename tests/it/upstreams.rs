@@ -1,11 +1,15 @@
 //! The ways to a backend: sockets of this machine, TLS, several servers.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::harness::backend::HELLO;
 use crate::harness::folder::Validity;
 use crate::harness::gateway::prepared;
 use crate::harness::legacy::Legacy;
 use crate::harness::people::Person;
 use crate::harness::tls_front::{ClientCertificate, TlsFront};
-use crate::harness::{Backend, Folder, Gateway, Setup, Upload};
+use crate::harness::{After, Backend, Folder, Gateway, Setup, Upload, eventually};
 
 #[test]
 fn an_application_behind_a_unix_socket_is_served() {
@@ -134,6 +138,45 @@ fn an_upstream_whose_only_server_was_down_serves_as_soon_as_it_is_back() {
     assert_eq!(gateway.visitor().get("/public").status, 404);
 }
 
+#[test]
+fn a_server_that_says_it_is_ill_gets_nothing_until_it_is_well() {
+    let is_well = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&is_well);
+    let ill = Backend::with(move |peer| {
+        let is_bad = peer.request.target() == "/healthz" && !asked.load(Ordering::SeqCst);
+        peer.write(if is_bad { UNAVAILABLE } else { HELLO });
+        After::KeepAlive
+    });
+    let well = Backend::start();
+    let lines = format!(
+        "balance = 'round-robin'; servers = ['{}', '{}']; \
+         health = {{ path = '/healthz', every = '20ms', rise = 1, fall = 2 }}",
+        ill.url(),
+        well.url()
+    );
+    let setup = Setup::new().upstream_with("app", &lines);
+    let gateway = Gateway::start(&setup.route("path = '/'; upstream = 'app'; access = 'public'"));
+    let name = format!("vestibule_upstream_server_up{{upstream=\"app\",server=\"{}\"}}", ill.url());
+    eventually("the verdict", || (gateway.metric(&name) == 0.0).then_some(()));
+    let visitor = gateway.visitor();
+    for _ in 0..10 {
+        assert_eq!(visitor.get("/page").status, 200);
+    }
+    let asked_for_pages = || {
+        let mut seen = Vec::new();
+        while let Some(request) = ill.next_received() {
+            seen.push(request.target().to_owned());
+        }
+        seen.iter().any(|target| target == "/page")
+    };
+    assert!(!asked_for_pages());
+    is_well.store(true, Ordering::SeqCst);
+    eventually("a request for the server that is well again", || {
+        assert_eq!(visitor.get("/page").status, 200);
+        asked_for_pages().then_some(())
+    });
+}
+
 /// A folder with certificates of a backend and of a client, and with the authorities of this folder and
 /// of another.
 fn house() -> Folder {
@@ -162,5 +205,7 @@ fn setup(front: &TlsFront, tls: &str) -> Setup {
         .upstream_with("app", &format!("servers = ['{}']; tls = {{ {tls} }}", front.url()))
         .route("path = '/public'; upstream = 'app'; access = 'public'")
 }
+
+const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
 
 const CLOSING: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";

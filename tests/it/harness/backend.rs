@@ -164,6 +164,11 @@ impl Backend {
         lock(&self.requests).recv_timeout(PATIENCE).expect("a request at the backend")
     }
 
+    /// What arrived next, if anything did so far.
+    pub(crate) fn next_received(&self) -> Option<Received> {
+        lock(&self.requests).try_recv().ok()
+    }
+
     /// Whether nothing has arrived beyond what was taken by [`Self::received`].
     pub(crate) fn saw_nothing(&self) -> bool {
         lock(&self.requests).try_recv().is_err()
