@@ -87,6 +87,11 @@ impl Running {
         }
     }
 
+    /// Has the servers of all upstreams asked how they are; those of gone upstreams are left in peace.
+    pub(super) fn watch_upstreams(&self) {
+        self.snapshot.load().upstreams.iter().for_each(crate::proxy::watch);
+    }
+
     async fn find_impediments(&self) -> Vec<String> {
         let mut impediments = Vec::new();
         if let Err(error) = self.engine.reachable().await {

@@ -23,11 +23,13 @@ use self::control::Running;
 use crate::admin::{Admin, Doors};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::gateway::snapshot::Snapshot;
+use crate::proxy::Upstream;
 use crate::server::tls::Tls;
 use crate::server::{self, Drained, Server};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::audit::{Event, EventKind};
-use crate::telemetry::metrics::Meter;
+use crate::telemetry::metrics::{Meter, ServerState};
 
 /// A running gateway.
 pub struct Gateway {
@@ -54,6 +56,7 @@ impl Gateway {
         let admin = doors.serve(&(Arc::clone(&running) as _));
         let gateway = Self { running, server, admin, access };
         gateway.wire_metrics();
+        gateway.running.watch_upstreams();
         gateway.running.audit.record(Event::new(EventKind::Started));
         Ok(gateway)
     }
@@ -126,6 +129,8 @@ impl Gateway {
         metrics.read(Meter::AuditLinesDropped, move || audit.dropped());
         let audit = self.running.audit.clone();
         metrics.read_events(move || audit.counts());
+        let snapshot = Arc::clone(&self.running.snapshot);
+        metrics.read_servers(move || server_states(&snapshot.load()));
         if let Some(access) = self.access.clone() {
             metrics.read(Meter::AccessLinesDropped, move || access.dropped());
         }
@@ -145,6 +150,18 @@ pub fn run(parts: Parts, clock: Clock) -> Result<(), Problems> {
         let gateway = Gateway::start(parts, clock).await?;
         signals::serve_until_stopped(gateway).await
     })
+}
+
+fn server_states(snapshot: &Snapshot) -> Vec<ServerState> {
+    let states = |upstream: &Arc<Upstream>| {
+        let state = |(server, is_up): (&str, bool)| ServerState {
+            upstream: upstream.name().to_owned(),
+            server: server.to_owned(),
+            is_up,
+        };
+        upstream.server_states().map(state).collect::<Vec<_>>()
+    };
+    snapshot.upstreams.iter().flat_map(states).collect()
 }
 
 fn access_log(config: &Config) -> Result<Option<AccessLog>, Problems> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::gateway::snapshot::{RequestLimits, Snapshot};
-use crate::proxy::body;
+use crate::proxy::{Upstream, body};
 use crate::server::tls::certificates::Certificates;
 use crate::session::keyring::KeyRing;
 
@@ -30,6 +30,7 @@ impl Parts {
             .map_err(|errors| problems.extend(errors.iter().map(ToString::to_string)))
             .ok();
         check_state_dir(&config, &mut problems);
+        check_upstreams(&config, &mut problems);
         match (ring, certificates) {
             (Some(ring), Some(certificates)) if problems.is_empty() => {
                 Ok(Self { config, ring, certificates })
@@ -50,6 +51,15 @@ fn check_state_dir(config: &Config, problems: &mut Vec<String>) {
         config.file.display(),
         dir.display()
     ));
+}
+
+/// The files that upstreams name are read here for the first time.
+fn check_upstreams(config: &Config, problems: &mut Vec<String>) {
+    for upstream in &config.upstreams {
+        if let Err(error) = Upstream::new(upstream.clone()) {
+            problems.push(format!("{}: upstream `{}`: {error}", config.file.display(), upstream.name));
+        }
+    }
 }
 
 /// Makes the state directory if it is missing.

@@ -57,6 +57,7 @@ impl Running {
         self.certificates.replace(certificates);
         self.early.store(Arc::new(early::responses(&snapshot)));
         self.snapshot.store(Arc::new(snapshot));
+        self.watch_upstreams();
         // Last, as it has open streams asked again whether they may go on.
         self.engine.reload(config.session.policy.clone(), Arc::new(ring));
         let restart_needed = change.restart_needed.iter().map(ToString::to_string).collect();

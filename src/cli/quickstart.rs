@@ -72,12 +72,10 @@ impl Backend {
 fn find_again(file: &Path, backend: Option<&Backend>) -> Result<(), Failure> {
     let config = Config::load(file).map_err(Failure::usage)?;
     let Some(Backend(url)) = backend else { return Ok(()) };
-    let wanted = url.strip_prefix("http://").unwrap_or(url);
-    let is_known = config
-        .upstreams
-        .iter()
-        .flat_map(|upstream| &upstream.servers)
-        .any(|server| wanted == server.to_string() || (server.port == 80 && wanted == server.host));
+    let with_port = format!("{url}:80");
+    let servers = config.upstreams.iter().flat_map(|upstream| &upstream.servers);
+    let mut servers = servers.map(|server| server.address.to_string());
+    let is_known = servers.any(|server| server == *url || server == with_port);
     if is_known {
         return Ok(());
     }

@@ -4,11 +4,12 @@
 //! the form that requests are compared with: ASCII, lower case, no port, no dot at its end.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
 use crate::gateway::HostPattern;
-use crate::proxy::ServerAddress;
+use crate::proxy::{HostPort, ServerAddress, WeightedServer};
 
 use super::kind::not_yet;
 use super::problem::{Wrong, quoted};
@@ -95,41 +96,86 @@ pub(super) fn host_and_port(text: &str) -> Result<String, Wrong> {
     }
 }
 
-/// Reads the address of a backend server: `http://host:port`.
-pub(super) fn server(text: &str) -> Result<ServerAddress, Wrong> {
-    let authority = match text.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some((scheme @ ("https" | "h2c"), _)) => return Err(scheme_not_yet(scheme)),
-        Some((scheme, _)) => return Err(unknown_scheme(scheme)),
-        None if text.starts_with("unix:") => return Err(scheme_not_yet("unix")),
-        None if text.contains('@') => return Err(credentials()),
-        None => {
-            return Err(
-                Wrong::new(format!("{} has no scheme", quoted(text))).did_you_mean(&format!("http://{text}"))
-            );
-        }
+/// Reads a backend server, with its weight if it has one: `http://host:port weight=3`.
+pub(super) fn weighted_server(text: &str) -> Result<WeightedServer, Wrong> {
+    let (address, weight) = match text.trim_end().rsplit_once(' ') {
+        Some((address, option)) if option.contains('=') => (address.trim_end(), weight(option)?),
+        _ => (text, 1),
     };
+    Ok(WeightedServer { address: server(address)?, weight })
+}
+
+fn weight(option: &str) -> Result<u16, Wrong> {
+    let weight = option.strip_prefix("weight=").ok_or_else(|| {
+        Wrong::new(format!("{} is not known of a server", quoted(option)))
+            .help("after its address, a server has `weight=NUMBER` or nothing")
+    })?;
+    weight.parse().ok().filter(|weight| (1..=WEIGHT_LIMIT).contains(weight)).ok_or_else(|| {
+        Wrong::new(format!("{} is not a weight", quoted(weight)))
+            .help(format!("weights lie between 1 and {WEIGHT_LIMIT}"))
+    })
+}
+
+/// Reads the address of a backend server: `http://host:port`, `https://host:port` or `unix:/path`.
+pub(super) fn server(text: &str) -> Result<ServerAddress, Wrong> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix_socket(path).map(ServerAddress::Unix);
+    }
+    match text.split_once("://") {
+        Some(("http", rest)) => bare_authority("http", rest, HTTP_PORT).map(ServerAddress::Http),
+        Some(("https", rest)) => bare_authority("https", rest, HTTPS_PORT).map(ServerAddress::Https),
+        Some((scheme @ "h2c", _)) => Err(not_yet(&format!("{scheme}:")).help(SCHEMES)),
+        Some((scheme, _)) => {
+            Err(Wrong::new(format!("{} is not a scheme for servers", quoted(scheme))).help(SCHEMES))
+        }
+        None if text.contains('@') => Err(credentials()),
+        None => {
+            Err(Wrong::new(format!("{} has no scheme", quoted(text))).did_you_mean(&format!("http://{text}")))
+        }
+    }
+}
+
+/// Reads what follows the scheme, which is nothing but host and port.
+fn bare_authority(scheme: &str, authority: &str, default_port: u16) -> Result<HostPort, Wrong> {
     if authority.contains('@') {
         return Err(credentials());
     }
     let authority = authority.strip_suffix('/').unwrap_or(authority);
     if let Some((authority, _)) = authority.split_once(['/', '?', '#']) {
         let wrong = Wrong::new("a server has no path; requests keep the path they came with");
-        return Err(wrong.did_you_mean(&format!("http://{authority}")));
+        return Err(wrong.did_you_mean(&format!("{scheme}://{authority}")));
     }
-    server_address(authority)
+    host_with_port(authority, default_port)
 }
 
-fn server_address(authority: &str) -> Result<ServerAddress, Wrong> {
+fn host_with_port(authority: &str, default_port: u16) -> Result<HostPort, Wrong> {
     let (host, port) = split_port(authority);
-    let port = port.map_or(Ok(HTTP_PORT), str::parse::<u16>).ok().filter(|port| *port > 0);
+    let port = port.map_or(Ok(default_port), str::parse::<u16>).ok().filter(|port| *port > 0);
     let port = port.ok_or_else(|| {
         Wrong::new(format!("{} has an impossible port", quoted(authority)))
             .help("ports lie between 1 and 65535")
     })?;
     let host = host_name(host)?;
     let host = host.trim_matches(['[', ']']).to_owned();
-    Ok(ServerAddress { host, port })
+    Ok(HostPort { host, port })
+}
+
+/// Reads the path of a Unix socket, which is the same from every folder.
+fn unix_socket(path: &str) -> Result<PathBuf, Wrong> {
+    let shown = || quoted(&format!("unix:{path}"));
+    if let Some(rest) = path.strip_prefix("//") {
+        let wrong = Wrong::new(format!("{} has `//`", shown()));
+        return Err(wrong.did_you_mean(&format!("unix:/{}", rest.trim_start_matches('/'))));
+    }
+    if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
+        return Err(Wrong::new(format!("{} is not a socket with its whole path", shown()))
+            .help("write it as in `unix:/run/wiki.sock`"));
+    }
+    if path.len() > SOCKET_LIMIT {
+        return Err(Wrong::new(format!("the path of the socket is longer than {SOCKET_LIMIT} bytes"))
+            .help("the system has no room for more; put the socket into a folder with a shorter name"));
+    }
+    Ok(PathBuf::from(path))
 }
 
 /// Splits `host:port`, also when the host is an IPv6 address in brackets.
@@ -138,14 +184,6 @@ fn split_port(text: &str) -> (&str, Option<&str>) {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (text, None),
     }
-}
-
-fn scheme_not_yet(scheme: &str) -> Wrong {
-    not_yet(&format!("{scheme}:")).help("servers are reached by `http://host:port`")
-}
-
-fn unknown_scheme(scheme: &str) -> Wrong {
-    Wrong::new(format!("{} is not a scheme for servers", quoted(scheme))).help("write `http://host:port`")
 }
 
 /// SECURITY: what stands before an `@` may be a password, so it is not repeated.
@@ -171,7 +209,17 @@ fn is_label(label: &str) -> bool {
 const HOST_LIMIT: usize = 253;
 const LABEL_LIMIT: usize = 63;
 
+/// The greatest share of a server.
+const WEIGHT_LIMIT: u16 = 100;
+
 const HTTP_PORT: u16 = 80;
+
+const HTTPS_PORT: u16 = 443;
+
+/// `sun_path` of Linux, without the byte at its end.
+const SOCKET_LIMIT: usize = 107;
+
+const SCHEMES: &str = "servers are reached by `http://host:port`, `https://host:port` or `unix:/path`";
 
 #[cfg(test)]
 mod tests {
@@ -211,11 +259,13 @@ mod tests {
 
     #[test]
     fn a_server_is_scheme_host_and_port() {
-        let at = |host: &str, port| Ok(ServerAddress { host: host.to_owned(), port });
+        let at = |host: &str, port| Ok(ServerAddress::Http(HostPort { host: host.to_owned(), port }));
         assert_eq!(server("http://127.0.0.1:5000"), at("127.0.0.1", 5000));
         assert_eq!(server("http://wiki.internal/"), at("wiki.internal", 80));
         assert_eq!(server("http://[::1]:8080"), at("::1", 8080));
         assert_eq!(server("http://[::1]"), at("::1", 80));
+        let place = HostPort { host: "wiki.internal".to_owned(), port: 443 };
+        assert_eq!(server("https://wiki.internal"), Ok(ServerAddress::Https(place)));
         for bad in ["http://", "http://:80", "http://x:0", "http://x:99999", "http://x/y", "ftp://x", "x:80"]
         {
             assert!(server(bad).is_err(), "{bad:?}");
@@ -223,8 +273,29 @@ mod tests {
     }
 
     #[test]
+    fn a_server_may_have_a_weight() {
+        let weight = |text: &str| weighted_server(text).map(|server| server.weight);
+        assert_eq!((weight("http://a:1"), weight("http://a:1 weight=3")), (Ok(1), Ok(3)));
+        assert_eq!(weight("unix:/run/a b.sock weight=100"), Ok(100));
+        for bad in ["weight=0", "weight=101", "weight=", "weight=-1", "backup=1"] {
+            assert!(weighted_server(&format!("http://a:1 {bad}")).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_socket_is_named_by_its_whole_path() {
+        assert_eq!(server("unix:/run/wiki.sock"), Ok(ServerAddress::Unix("/run/wiki.sock".into())));
+        let help = server("unix:///run/wiki.sock").unwrap_err().help;
+        assert_eq!(help.as_deref(), Some("did you mean `unix:/run/wiki.sock`?"));
+        let long = format!("unix:/{}", "a".repeat(SOCKET_LIMIT));
+        for bad in ["unix:", "unix:wiki.sock", "unix:/", "unix:/run/", "unix:/a\0b", &long] {
+            assert!(server(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn a_password_in_a_server_is_not_repeated() {
-        for text in ["http://user:hunter2@host", "user:hunter2@host"] {
+        for text in ["http://user:hunter2@host", "https://user:hunter2@host", "user:hunter2@host"] {
             let wrong = server(text).unwrap_err();
             assert!(!format!("{wrong:?}").contains("hunter2"), "{wrong:?}");
         }

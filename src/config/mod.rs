@@ -99,7 +99,7 @@ impl Config {
         let keys = keys::read(root, folder);
         let session = session::read(root, folder, &server.state_dir);
         let login = login::read(root, &server.state_dir, &session);
-        let upstreams = upstream::read(root);
+        let upstreams = upstream::read(root, folder);
         let portal = portal::read(root);
         let routes = route::read(root, &upstreams, &portal.path);
         let gateway = crate::gateway::Config {

@@ -204,7 +204,8 @@ impl<'a> Section<'a> {
         let value = self.value(key);
         let table = value.and_then(|value| value.get_ref().as_table());
         if let (Some(value), None) = (value, table) {
-            let wrong = TABLE.refusal(value.get_ref()).help(format!("write `[{}]`", self.child(key)));
+            let header = self.child_pattern(key).replace("[]", "");
+            let wrong = TABLE.refusal(value.get_ref()).help(format!("write `[{header}]`"));
             self.refuse(key, wrong);
         }
         let place = value.map(|value| self.reader.lines.place(value.span().start)).or(self.place);

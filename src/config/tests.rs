@@ -120,12 +120,15 @@ fn reference_text() -> String {
 
 /// The dotted keys of a configuration, those in comments of the form `# key = value` included.
 fn keys_in(text: &str) -> BTreeSet<String> {
-    let (mut section, mut keys) = (String::new(), BTreeSet::new());
+    let (mut section, mut array, mut keys) = (String::new(), String::new(), BTreeSet::new());
     for line in text.lines().map(|line| line.trim_start_matches("# ")) {
         if let Some(name) = line.strip_prefix("[[").and_then(|rest| rest.split("]]").next()) {
+            name.clone_into(&mut array);
             section = format!("{name}[]");
         } else if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
-            name.clone_into(&mut section);
+            // A table below the last element of an array belongs to that element.
+            let below = name.strip_prefix(array.as_str()).filter(|rest| rest.starts_with('.'));
+            section = below.map_or_else(|| name.to_owned(), |rest| format!("{array}[]{rest}"));
         } else if let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| is_key(key)) {
             keys.insert(format!("{section}.{key}"));
         }

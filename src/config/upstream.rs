@@ -2,11 +2,19 @@
 //!
 //! Invariant: no two upstreams have one name, and none has that of the built-in page.
 
+use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
-use crate::proxy::{Balance, HostHeader, ServerAddress, UpstreamConfig};
+use http::uri::PathAndQuery;
 
-use super::address::{host_and_port, server};
+use crate::proxy::{
+    BackendTls, Balance, HealthCheck, HostHeader, OwnCertificate, ServerAddress, UpstreamConfig,
+    WeightedServer,
+};
+
+use super::address::{host_and_port, host_name, weighted_server};
+use super::path::file_in;
 use super::problem::{Wrong, nearest, quoted};
 use super::read::{Empty, Section, Zero};
 
@@ -40,39 +48,41 @@ impl Upstreams {
     }
 }
 
-/// Reads every `[[upstream]]`.
-pub(super) fn read(root: &mut Section<'_>) -> Upstreams {
+/// Reads every `[[upstream]]`; files are relative to `folder`.
+pub(super) fn read(root: &mut Section<'_>, folder: &Path) -> Upstreams {
     let mut names = Vec::new();
-    let read = root.each("upstream", |section| read_one(section, &mut names));
+    let read = root.each("upstream", |section| read_one(section, folder, &mut names));
     Upstreams { sound: read.into_iter().flatten().collect(), names }
 }
 
-fn read_one(section: &mut Section<'_>, names: &mut Vec<Name>) -> Option<UpstreamConfig> {
+fn read_one(section: &mut Section<'_>, folder: &Path, names: &mut Vec<Name>) -> Option<UpstreamConfig> {
     let name = section.required("name", "\"wiki\"", name);
     if let Some(name) = &name {
         note_name(section, name, names);
     }
     let servers = read_servers(section);
-    let balances = [("round-robin", Balance::RoundRobin), ("least-requests", Balance::LeastRequests)];
-    let balance = section.one_of("balance", Balance::LeastRequests, &balances, &["sticky"]);
+    let balance = section.one_of("balance", Balance::LeastRequests, &BALANCES, &[]);
     let host = section.text("host", host_header).unwrap_or(HostHeader::Preserve);
     let connect_timeout = section.duration("connect_timeout", Duration::from_secs(3), Zero::Refused);
     let response_timeout = section.duration("response_timeout", Duration::from_mins(1), Zero::Refused);
     let max_connections = section.integer("max_connections", 512, &(1..=1_000_000));
-    section.later(&["health"]);
+    let tls = read_tls(section, folder, servers.as_deref());
+    let health = read_health(section);
     Some(UpstreamConfig {
         name: name?,
         servers: servers?,
+        tls,
         balance,
         host,
         connect_timeout,
         response_timeout,
         max_connections,
+        health,
     })
 }
 
-fn read_servers(section: &mut Section<'_>) -> Option<Vec<ServerAddress>> {
-    let servers = section.list("servers", Empty::Allowed, server).unwrap_or_default();
+fn read_servers(section: &mut Section<'_>) -> Option<Vec<WeightedServer>> {
+    let servers = section.list("servers", Empty::Allowed, weighted_server).unwrap_or_default();
     if !servers.is_empty() {
         return Some(servers);
     }
@@ -81,6 +91,67 @@ fn read_servers(section: &mut Section<'_>) -> Option<Vec<ServerAddress>> {
         section.refuse("servers", wrong.help("add `servers = [\"http://127.0.0.1:8080\"]`"));
     }
     None
+}
+
+/// How servers are asked whether they are well; they are not where `health` is left out.
+fn read_health(section: &mut Section<'_>) -> Option<HealthCheck> {
+    let is_given = section.gives("health");
+    let check = section.within("health", |section| {
+        let path = if is_given {
+            section.required("path", "\"/healthz\"", check_path)
+        } else {
+            section.text("path", check_path)
+        };
+        let every = section.duration("every", Duration::from_secs(5), Zero::Refused);
+        let timeout = section.duration("within", Duration::from_secs(2), Zero::Refused);
+        let expect = section.text("expect", statuses).unwrap_or(200..=399);
+        let rise = section.integer("rise", 2, &(1..=100));
+        let fall = section.integer("fall", 3, &(1..=100));
+        Some(HealthCheck { path: path?, every, timeout, expect, rise, fall })
+    });
+    check.filter(|_| is_given)
+}
+
+fn check_path(text: &str) -> Result<PathAndQuery, Wrong> {
+    let path = text.parse::<PathAndQuery>().ok().filter(|_| text.starts_with('/') && !text.contains('#'));
+    path.ok_or_else(|| {
+        Wrong::new(format!("{} is not a path", quoted(text))).help("write it as in `/healthz`")
+    })
+}
+
+/// Reads `200` or `200-399`.
+fn statuses(text: &str) -> Result<RangeInclusive<u16>, Wrong> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let status = |text: &str| text.parse::<u16>().ok().filter(|status| (200..=599).contains(status));
+    match (status(first), status(last)) {
+        (Some(first), Some(last)) if first <= last => Ok(first..=last),
+        _ => Err(Wrong::new(format!("{} are no statuses", quoted(text)))
+            .help("write one, as in `204`, or the first and the last, as in `200-399`")),
+    }
+}
+
+/// Whom to trust and what to show; there is no key to trust everybody.
+fn read_tls(section: &mut Section<'_>, folder: &Path, servers: Option<&[WeightedServer]>) -> BackendTls {
+    let is_https = |server: &WeightedServer| matches!(server.address, ServerAddress::Https(_));
+    if section.gives("tls") && servers.is_some_and(|servers| !servers.iter().any(is_https)) {
+        let wrong = Wrong::new("none of the servers speaks TLS");
+        section.refuse("tls", wrong.help("write them as in `https://10.0.0.5`, or leave `tls` out"));
+    }
+    section.within("tls", |section| {
+        let authorities = section.text("ca", |text| file_in(folder, text));
+        let server_name =
+            section.text("server_name", host_name).map(|name| name.trim_matches(['[', ']']).to_owned());
+        let cert = section.text("cert", |text| file_in(folder, text));
+        let key = section.text("key", |text| file_in(folder, text));
+        for (given, missing) in [("cert", "key"), ("key", "cert")] {
+            if section.gives(given) && !section.gives(missing) {
+                let wrong = Wrong::new(format!("it is of no use without `{missing}`"));
+                section.refuse(given, wrong.help(format!("add `{missing}`, or leave `{given}` out")));
+            }
+        }
+        let own = cert.zip(key).map(|(cert, key)| OwnCertificate { cert, key });
+        BackendTls { authorities, server_name, own }
+    })
 }
 
 fn note_name(section: &mut Section<'_>, text: &str, names: &mut Vec<Name>) {
@@ -120,6 +191,12 @@ fn host_header(text: &str) -> Result<HostHeader, Wrong> {
 
 /// The upstream that needs no definition: a page that shows what a backend would get.
 const BUILTIN: &str = "builtin";
+
+const BALANCES: [(&str, Balance); 3] = [
+    ("round-robin", Balance::RoundRobin),
+    ("least-requests", Balance::LeastRequests),
+    ("sticky", Balance::Sticky),
+];
 
 const NAME_LIMIT: usize = 64;
 

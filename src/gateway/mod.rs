@@ -55,7 +55,7 @@ use self::tunnel::Tunnel;
 use crate::clock::Clock;
 use crate::portal::{self, Portal, csrf};
 use crate::proxy::headers::Forwarded;
-use crate::proxy::{self, Pools};
+use crate::proxy::{self, Affinity, Balance, Pools, Upstream};
 use crate::session::engine::Engine;
 use crate::session::{Guests, cookie};
 use crate::telemetry::audit::{Audit, Event, EventKind};
@@ -282,6 +282,7 @@ impl Gateway {
         let forward = proxy::Forward {
             upstream,
             pools: &self.pools,
+            visitor: visitor(upstream, record),
             limits: snapshot.limits.body,
             trailers: &snapshot.trailers,
         };
@@ -325,6 +326,19 @@ impl Gateway {
         if policy.guests == Guests::Recognised {
             snapshot.identity.set_session(record, headers);
         }
+    }
+}
+
+/// Whom a sticky upstream knows the caller as: the session, or for guests the network they are in.
+fn visitor(upstream: &Upstream, record: &Record) -> Affinity {
+    if upstream.config().balance != Balance::Sticky {
+        return Affinity::NOBODY;
+    }
+    match (&record.session, record.client.to_canonical()) {
+        (Some(session), _) => Affinity::of(session.id().as_bytes()),
+        (None, IpAddr::V4(address)) => Affinity::of(&address.octets()),
+        // Browsers change their address within their network as they like.
+        (None, IpAddr::V6(address)) => Affinity::of(&(address.to_bits() >> 64).to_be_bytes()),
     }
 }
 

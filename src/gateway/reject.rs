@@ -133,7 +133,10 @@ impl From<PortalError> for Reject {
 
 const fn forward_answer(error: &ForwardError) -> Answer {
     match error {
-        ForwardError::Connect(_) | ForwardError::ConnectTimeout | ForwardError::BadResponse(_) => BAD_GATEWAY,
+        ForwardError::Connect(_)
+        | ForwardError::ConnectTimeout
+        | ForwardError::Tls(_)
+        | ForwardError::BadResponse(_) => BAD_GATEWAY,
         ForwardError::ResponseTimeout => GATEWAY_TIMEOUT,
         ForwardError::TooManyConnections => TOO_MANY_CONNECTIONS,
         ForwardError::BodyTooLarge => BODY_TOO_LARGE,

@@ -136,7 +136,7 @@ fn backend(route: &Route, upstreams: &[Arc<Upstream>]) -> Backend {
 }
 
 fn carry_over(config: &UpstreamConfig, before: Option<&Snapshot>) -> Result<Arc<Upstream>, UpstreamError> {
-    let unchanged = before.and_then(|before| before.upstreams.iter().find(|it| it.config() == config));
+    let unchanged = before.and_then(|before| before.upstreams.iter().find(|it| it.is_made_from(config)));
     unchanged.map_or_else(|| Upstream::new(config.clone()).map(Arc::new), |upstream| Ok(Arc::clone(upstream)))
 }
 

@@ -7,19 +7,19 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tracing::debug;
 
+use super::host_name::no_address;
+use super::server::Server;
 use super::stall::StallTimer;
+use super::stream::Stream;
 use super::upload::RequestBody;
-use super::upstream::{Slot, Target, Upstream};
+use super::upstream::{Slot, Upstream};
 use super::{ForwardError, ResponseFault};
 
 /// An HTTP/1.1 connection to a backend, driven by a task of its own.
@@ -34,10 +34,8 @@ impl Connection {
     /// Connects to the server at `index` within the connect timeout.
     pub(super) async fn open(upstream: &Upstream, index: usize, slot: Slot) -> Result<Self, ForwardError> {
         let server = upstream.server(index).ok_or_else(|| ForwardError::Connect(no_address()))?;
-        let stream = timeout(upstream.config().connect_timeout, connect(server.target()))
-            .await
-            .map_err(|_| ForwardError::ConnectTimeout)?
-            .map_err(ForwardError::Connect)?;
+        let opening = timeout(upstream.config().connect_timeout, open_stream(upstream, server));
+        let stream = opening.await.map_err(|_| ForwardError::ConnectTimeout)??;
         let socket = Socket { stream, _slot: slot };
         let (sender, connection) =
             settings().handshake(TokioIo::new(socket)).await.map_err(ResponseFault::Broken)?;
@@ -50,9 +48,9 @@ impl Connection {
     }
 }
 
-/// A TCP connection to a backend and its slot.
+/// The bytes of a connection to a backend, and its slot.
 pub(super) struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     _slot: Slot,
 }
 
@@ -98,30 +96,17 @@ impl AsyncWrite for Socket {
     }
 }
 
-async fn connect(target: &Target) -> io::Result<TcpStream> {
-    let stream = match target {
-        Target::Address(address) => TcpStream::connect(*address).await?,
-        Target::Name(name, port) => connect_by_name(name, *port).await?,
-    };
-    stream.set_nodelay(true)?;
-    SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
-    Ok(stream)
-}
-
-/// Tries each address of a name in the resolver's order.
-async fn connect_by_name(name: &str, port: u16) -> io::Result<TcpStream> {
-    let mut last = None;
-    for address in lookup_host((name, port)).await? {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Some(error),
+/// Connects and, where the server speaks TLS, has it prove who it is.
+pub(super) async fn open_stream(upstream: &Upstream, server: &Server) -> Result<Stream, ForwardError> {
+    let stream = Stream::connect(server.target()).await.map_err(ForwardError::Connect)?;
+    match (stream, server.tls_name(), upstream.tls()) {
+        (Stream::Tcp(stream), Some(name), Some(tls)) => {
+            tls.connect(name.clone(), stream).await.map(Stream::Tls).map_err(ForwardError::Tls)
         }
+        (stream, None, _) => Ok(stream),
+        // SECURITY: never in clear text where TLS was asked for; no upstream is made like that.
+        (_, Some(_), _) => Err(ForwardError::Connect(no_address())),
     }
-    Err(last.unwrap_or_else(no_address))
-}
-
-fn no_address() -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, "the server has no address")
 }
 
 /// Bounds for what a backend may make us keep in memory.
@@ -130,9 +115,6 @@ fn settings() -> http1::Builder {
     settings.max_buf_size(BUFFER).max_header_size(HEAD);
     settings
 }
-
-/// Idle time after which the kernel asks whether the backend is still there.
-const KEEPALIVE: Duration = Duration::from_mins(1);
 
 /// The greatest read buffer of one connection, in bytes.
 const BUFFER: usize = 128 * 1024;

@@ -18,6 +18,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 
+use super::affinity::Affinity;
 use super::pool::{Lease, Origin, Pool, Reuse};
 use super::upgrade::Switch;
 use super::upload::{Progress, RequestBody, UploadError};
@@ -45,17 +46,23 @@ pub(super) fn outgoing(
 /// Sends the request to a server of the pool's upstream; gives its answer and the connection.
 pub(super) async fn run(
     pool: &Rc<Pool>,
+    visitor: Affinity,
     mut request: Request<RequestBody>,
     progress: Option<Rc<Progress>>,
 ) -> Result<(Response<Incoming>, Lease), ForwardError> {
     let mut reuse = Reuse::Allowed;
     loop {
-        let (mut lease, origin) = pool.lease(reuse).await?;
+        let (mut lease, origin) = pool.lease(reuse, visitor).await?;
         pool.upstream().set_host(lease.server(), request.headers_mut());
         let mut spare = Spare::of(&request, origin);
-        match send(&mut lease, request, progress.as_deref(), pool).await? {
-            Ok(response) => return Ok((response, lease)),
-            Err(failure) => request = spare.again(failure)?,
+        let sent = send(&mut lease, request, progress.as_deref(), pool).await;
+        let failed = |error: &ForwardError| pool.upstream().failed(lease.server(), error);
+        match sent.inspect_err(failed)? {
+            Ok(response) => {
+                pool.upstream().answered(lease.server());
+                return Ok((response, lease));
+            }
+            Err(failure) => request = spare.again(failure).inspect_err(failed)?,
         }
         reuse = Reuse::Forbidden;
     }

@@ -7,16 +7,23 @@
 //! Invariants: a response that breaks off is never passed on as complete; a POST reaches a backend at
 //! most once; nothing that a client names in `Connection` is heeded.
 
+mod affinity;
 mod balance;
 pub mod body;
+mod check;
 pub mod client_addr;
 mod connection;
 mod exchange;
 pub mod headers;
+mod health;
+mod host_name;
 pub mod pool;
+mod server;
 mod stall;
+mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 pub mod trailers;
 pub mod tunnel;
 pub mod upgrade;
@@ -24,7 +31,6 @@ mod upload;
 pub mod upstream;
 mod websocket;
 
-use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,9 +39,14 @@ use std::time::Duration;
 use http::{HeaderMap, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 
+pub use self::affinity::Affinity;
+pub use self::balance::Balance;
 pub use self::body::{BodyError, Limits, UpstreamBody};
+pub use self::check::{HealthCheck, watch};
 pub use self::client_addr::client_address;
 pub use self::pool::Pools;
+pub use self::server::{HostPort, ServerAddress, WeightedServer};
+pub use self::tls::{BackendTls, OwnCertificate, TlsError};
 pub use self::trailers::TrailerFilter;
 pub use self::tunnel::{Side, Tunnelled, tunnel};
 use self::upgrade::Switch;
@@ -49,43 +60,21 @@ pub struct UpstreamConfig {
     /// Its name in routes and logs.
     pub name: String,
     /// Where it answers; at least one.
-    pub servers: Vec<ServerAddress>,
+    pub servers: Vec<WeightedServer>,
+    /// How its TLS servers are spoken with.
+    pub tls: BackendTls,
     /// Which server gets a request.
     pub balance: Balance,
     /// The `Host` header the backend sees.
     pub host: HostHeader,
-    /// How long a TCP connection may take.
+    /// How long the opening of a connection may take.
     pub connect_timeout: Duration,
     /// How long the response head may take once the request is sent.
     pub response_timeout: Duration,
     /// Open connections of all workers together.
     pub max_connections: usize,
-}
-
-/// A backend server, from `http://host:port`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ServerAddress {
-    /// A name or an address; IPv6 without brackets.
-    pub host: String,
-    /// The TCP port.
-    pub port: u16,
-}
-
-/// `host:port`, with brackets around an IPv6 address.
-impl fmt::Display for ServerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port } = self;
-        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
-    }
-}
-
-/// Which server of an upstream gets a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balance {
-    /// One after the other.
-    RoundRobin,
-    /// The one with the fewest requests under way.
-    LeastRequests,
+    /// How its servers are asked whether they are well; they are not if there is none.
+    pub health: Option<HealthCheck>,
 }
 
 /// The `Host` header that a backend sees.
@@ -93,7 +82,7 @@ pub enum Balance {
 pub enum HostHeader {
     /// What the client asked for.
     Preserve,
-    /// The server's own `host:port`.
+    /// The server's own `host:port`; `localhost` behind a Unix socket.
     Upstream,
     /// Always this.
     Literal(String),
@@ -106,6 +95,8 @@ pub struct Forward<'a> {
     pub upstream: &'a Arc<Upstream>,
     /// This worker's connections.
     pub pools: &'a Rc<Pools>,
+    /// Who asks, where the upstream is sticky.
+    pub visitor: Affinity,
     /// Bounds of the bodies.
     pub limits: Limits,
     /// What a request's trailers may not carry.
@@ -126,13 +117,13 @@ pub enum Answer {
 /// The request has passed [`headers::prepare`] and carries the identity headers. Its target may be
 /// in absolute form; the `Host` is set from it.
 pub async fn forward(forward: Forward<'_>, request: Request<Incoming>) -> Result<Answer, ForwardError> {
-    let Forward { upstream, pools, limits, trailers } = forward;
+    let Forward { upstream, pools, visitor, limits, trailers } = forward;
     let switch = Switch::asked(&request);
     let (parts, incoming) = request.into_parts();
     let body = RequestBody::new(incoming, limits, trailers)?;
     let progress = body.progress();
     let request = exchange::outgoing(Request::from_parts(parts, body), switch)?;
-    let (mut response, mut lease) = exchange::run(&pools.of(upstream), request, progress).await?;
+    let (mut response, mut lease) = exchange::run(&pools.of(upstream), visitor, request, progress).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return match switch {
             Switch::WebSocket => upgrade::take_over(response, lease).await.map(Answer::Upgraded),
@@ -163,6 +154,9 @@ pub enum ForwardError {
     /// No server could be reached.
     #[error("the backend cannot be reached")]
     Connect(#[source] io::Error),
+    /// No server could be reached that proves who it is.
+    #[error("the TLS of the backend was not accepted")]
+    Tls(#[source] io::Error),
     /// No server could be reached in time.
     #[error("the backend did not accept a connection in time")]
     ConnectTimeout,

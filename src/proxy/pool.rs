@@ -15,6 +15,7 @@ use tokio::pin;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use super::affinity::Affinity;
 use super::connection::Connection;
 use super::upstream::{Load, Slot, Upstream};
 use super::{ForwardError, balance};
@@ -165,22 +166,28 @@ impl Pool {
         &self.upstream
     }
 
-    /// A connection to a server that the balance chooses; a server that cannot be reached is marked
-    /// down and the next one is tried, each at most once.
-    pub(super) async fn lease(self: &Rc<Self>, reuse: Reuse) -> Result<(Lease, Origin), ForwardError> {
+    /// A connection to a server that the balance chooses; where one cannot be reached the next
+    /// one is tried, each at most once.
+    pub(super) async fn lease(
+        self: &Rc<Self>,
+        reuse: Reuse,
+        visitor: Affinity,
+    ) -> Result<(Lease, Origin), ForwardError> {
         let mut tried = Vec::new();
         let mut failure = ForwardError::ConnectTimeout;
-        while let Some(server) = balance::choose(&self.upstream, &self.turn, &tried) {
+        while let Some(server) = balance::choose(&self.upstream, &self.turn, visitor, &tried) {
             let load = self.upstream.load(server);
             match self.checkout(server, reuse).await {
                 Ok((connection, origin)) => {
                     let (pool, later) = (Rc::clone(self), Reuse::Allowed);
                     return Ok((Lease { pool, server, connection, load, later }, origin));
                 }
-                Err(error @ (ForwardError::Connect(_) | ForwardError::ConnectTimeout)) => failure = error,
+                Err(
+                    error @ (ForwardError::Connect(_) | ForwardError::ConnectTimeout | ForwardError::Tls(_)),
+                ) => failure = error,
                 Err(error) => return Err(error),
             }
-            self.upstream.mark_down(server);
+            self.upstream.failed(server, &failure);
             tried.push(server);
         }
         Err(failure)
@@ -198,7 +205,6 @@ impl Pool {
             },
         };
         let connection = Connection::open(&self.upstream, server, slot).await?;
-        self.upstream.mark_up(server);
         Ok((connection, Origin::Fresh))
     }
 

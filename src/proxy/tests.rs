@@ -578,16 +578,20 @@ impl Gateway {
     }
 
     async fn between(servers: &[SocketAddr], change: impl FnOnce(&mut UpstreamConfig)) -> Self {
-        let server =
-            |address: &SocketAddr| ServerAddress { host: address.ip().to_string(), port: address.port() };
+        let server = |address: &SocketAddr| {
+            let place = HostPort { host: address.ip().to_string(), port: address.port() };
+            WeightedServer { address: ServerAddress::Http(place), weight: 1 }
+        };
         let mut config = UpstreamConfig {
             name: "backend".to_owned(),
             servers: servers.iter().map(server).collect(),
+            tls: BackendTls::default(),
             balance: Balance::LeastRequests,
             host: HostHeader::Preserve,
             connect_timeout: PATIENCE,
             response_timeout: LONG,
             max_connections: 8,
+            health: None,
         };
         change(&mut config);
         Self::serve(Arc::new(Upstream::new(config).unwrap())).await
@@ -630,6 +634,7 @@ impl Gateway {
         let place = Forward {
             upstream: &self.upstream,
             pools: &self.pools,
+            visitor: Affinity::NOBODY,
             limits: self.limits.get(),
             trailers: &trailers,
         };

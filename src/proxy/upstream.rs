@@ -3,16 +3,21 @@
 //! Leaves the connections themselves to [`super::pool`], which each worker has for itself.
 //! Invariant: only atomics and a semaphore are shared, so no worker ever waits for a lock of another.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use super::{Balance, HostHeader, ServerAddress, UpstreamConfig};
+use super::affinity::Affinity;
+use super::balance::schedule;
+use super::check::Ill;
+use super::health::{Change, Failure};
+use super::server::{Server, ServerAddress};
+use super::tls::{TlsClient, TlsError};
+use super::{Balance, ForwardError, HostHeader, UpstreamConfig};
 use crate::clock::Stopwatch;
 
 /// A named group of servers, shared by all workers.
@@ -21,17 +26,21 @@ pub struct Upstream {
     config: UpstreamConfig,
     id: u64,
     servers: Vec<Server>,
+    /// Whose turn it is, as indexes of servers.
+    schedule: Box<[usize]>,
+    tls: Option<TlsClient>,
     literal_host: Option<HeaderValue>,
     slots: Arc<Semaphore>,
     /// Requests of all workers that wait for a slot.
     waiting: AtomicUsize,
     /// Asks a worker with idle connections to give one up.
     wanted: Notify,
+    is_watched: AtomicBool,
     started: Stopwatch,
 }
 
 impl Upstream {
-    /// Makes the shared part of an upstream; opens nothing.
+    /// Makes the shared part of an upstream: reads its certificates, connects to nothing.
     pub fn new(config: UpstreamConfig) -> Result<Self, UpstreamError> {
         if config.servers.is_empty() {
             return Err(UpstreamError::NoServer);
@@ -40,15 +49,22 @@ impl Upstream {
             HostHeader::Literal(host) => Some(host_value(host)?),
             HostHeader::Preserve | HostHeader::Upstream => None,
         };
-        let servers = config.servers.iter().map(Server::new).collect::<Result<_, _>>()?;
+        let servers =
+            config.servers.iter().map(|server| Server::new(server, &config.tls)).collect::<Result<_, _>>()?;
+        let speaks_tls =
+            config.servers.iter().any(|server| matches!(server.address, ServerAddress::Https(_)));
+        let tls = speaks_tls.then(|| TlsClient::load(&config.tls)).transpose()?;
         let slots = config.max_connections.clamp(1, Semaphore::MAX_PERMITS);
         Ok(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            schedule: schedule(&config.servers.iter().map(|server| server.weight).collect::<Vec<_>>()),
             servers,
+            tls,
             literal_host,
             slots: Arc::new(Semaphore::new(slots)),
             waiting: AtomicUsize::new(0),
             wanted: Notify::new(),
+            is_watched: AtomicBool::new(false),
             started: Stopwatch::start(),
             config,
         })
@@ -72,6 +88,17 @@ impl Upstream {
         &self.config
     }
 
+    /// Whether `config` would make the same upstream, down to what its certificate files hold now.
+    #[must_use]
+    pub fn is_made_from(&self, config: &UpstreamConfig) -> bool {
+        self.config == *config && self.tls.as_ref().is_none_or(|tls| tls.is_current(&config.tls))
+    }
+
+    /// Its servers, and whether they are up as far as is known.
+    pub fn server_states(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.servers.iter().map(|server| (server.name.as_str(), server.health.is_up()))
+    }
+
     /// Open connections of all workers, tunnels included.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -83,6 +110,14 @@ impl Upstream {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    pub(super) const fn tls(&self) -> Option<&TlsClient> {
+        self.tls.as_ref()
+    }
+
+    pub(super) const fn schedule(&self) -> &[usize] {
+        &self.schedule
     }
 
     pub(super) fn servers(&self) -> &[Server] {
@@ -120,7 +155,7 @@ impl Upstream {
         let host = match self.config.host {
             HostHeader::Preserve => return,
             HostHeader::Literal(_) => self.literal_host.as_ref(),
-            HostHeader::Upstream => self.server(index).map(|server| &server.host),
+            HostHeader::Upstream => self.server(index).map(Server::host),
         };
         if let Some(host) = host {
             headers.insert(HOST, host.clone());
@@ -138,29 +173,69 @@ impl Upstream {
         Load(Some((Arc::clone(self), index)))
     }
 
-    /// Remembers for a while that the server at `index` could not be reached.
-    pub(super) fn mark_down(&self, index: usize) {
+    /// Notes that the server at `index` failed a request, if `error` says that it did.
+    pub(super) fn failed(&self, index: usize, error: &ForwardError) {
+        let failure = match error {
+            ForwardError::Connect(_) | ForwardError::ConnectTimeout | ForwardError::Tls(_) => {
+                Failure::Unreachable
+            }
+            ForwardError::ResponseTimeout | ForwardError::BadResponse(_) => Failure::Silent,
+            ForwardError::TooManyConnections
+            | ForwardError::BodyTooLarge
+            | ForwardError::BodyStalled
+            | ForwardError::ClientGone
+            | ForwardError::Loop
+            | ForwardError::Method => return,
+        };
         let Some(server) = self.server(index) else { return };
-        let until = self.millis() + millis(DOWN_FOR);
-        // Told once for each change, not once for each request.
-        if server.down_until.swap(until, Ordering::Relaxed) == 0 {
-            tracing::warn!(upstream = self.name(), server = ?server.host, "backend cannot be reached");
+        if server.health.failed(failure, self.millis()).is_some() {
+            let reason = std::error::Error::source(error).unwrap_or(error);
+            tracing::warn!(upstream = self.name(), server = server.name, %reason, "backend is down");
         }
     }
 
-    /// Notes that the server at `index` was reached.
-    pub(super) fn mark_up(&self, index: usize) {
+    /// Notes that the server at `index` answered a request.
+    pub(super) fn answered(&self, index: usize) {
         let Some(server) = self.server(index) else { return };
-        if server.down_until.load(Ordering::Relaxed) != 0 && server.down_until.swap(0, Ordering::Relaxed) != 0
-        {
-            tracing::info!(upstream = self.name(), server = ?server.host, "backend can be reached again");
+        if server.health.answered(|| self.millis()).is_some() {
+            tracing::info!(upstream = self.name(), server = server.name, "backend is up again");
         }
     }
 
-    /// Whether `server` may be asked: nobody failed to reach it a moment ago.
-    pub(super) fn is_up(&self, server: &Server) -> bool {
-        let until = server.down_until.load(Ordering::Relaxed);
-        until == 0 || until <= self.millis()
+    /// Takes over what the checks say of the server at `index`.
+    pub(super) fn checked(&self, index: usize, verdict: Result<(), Ill>) {
+        let Some(server) = self.server(index) else { return };
+        let name = &*server.name;
+        let found = if verdict.is_ok() { Change::Up } else { Change::Down };
+        match (server.health.checked(found, self.millis()), verdict) {
+            (Some(_), Err(ill)) => {
+                tracing::warn!(
+                    upstream = self.name(),
+                    server = name,
+                    reason = ill.reason(),
+                    "backend is down"
+                );
+            }
+            (Some(_), Ok(())) => {
+                tracing::info!(upstream = self.name(), server = name, "backend is up again");
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// Whether nobody asks the servers how they are; from now on somebody does.
+    pub(super) fn begin_watch(&self) -> bool {
+        !self.is_watched.swap(true, Ordering::Relaxed)
+    }
+
+    /// The `Host` that is always sent, if there is one.
+    pub(super) const fn literal_host(&self) -> Option<&HeaderValue> {
+        self.literal_host.as_ref()
+    }
+
+    /// Whether `server` may be asked for `visitor`.
+    pub(super) fn admits(&self, server: &Server, visitor: Affinity) -> bool {
+        server.health.admits(visitor, || self.millis())
     }
 
     fn millis(&self) -> u64 {
@@ -170,47 +245,6 @@ impl Upstream {
 
 /// The right to one open connection; given back when dropped.
 pub(super) type Slot = OwnedSemaphorePermit;
-
-/// One server of an upstream.
-#[derive(Debug)]
-pub(super) struct Server {
-    target: Target,
-    host: HeaderValue,
-    /// Requests under way; counted for [`Balance::LeastRequests`] only.
-    active: AtomicUsize,
-    /// Milliseconds after the upstream's start; zero: it did not fail since it was last reached.
-    down_until: AtomicU64,
-}
-
-impl Server {
-    fn new(address: &ServerAddress) -> Result<Self, UpstreamError> {
-        let ServerAddress { host, port } = address;
-        let (target, authority) = match host.parse::<IpAddr>() {
-            Ok(ip) => {
-                let address = SocketAddr::new(ip, *port);
-                (Target::Address(address), address.to_string())
-            }
-            Err(_) => (Target::Name(host.clone(), *port), format!("{host}:{port}")),
-        };
-        let host = host_value(&authority)?;
-        Ok(Self { target, host, active: AtomicUsize::new(0), down_until: AtomicU64::new(0) })
-    }
-
-    pub(super) const fn target(&self) -> &Target {
-        &self.target
-    }
-
-    pub(super) fn active(&self) -> usize {
-        self.active.load(Ordering::Relaxed)
-    }
-}
-
-/// Where a server is; an address needs no resolver.
-#[derive(Debug)]
-pub(super) enum Target {
-    Address(SocketAddr),
-    Name(String, u16),
-}
 
 /// A request under way at a server, counted while this lives.
 #[derive(Debug)]
@@ -235,6 +269,9 @@ pub enum UpstreamError {
     /// A name cannot stand in a `Host` header.
     #[error("`{0}` cannot stand in a `Host` header")]
     Host(String),
+    /// Its TLS cannot be set up.
+    #[error("tls: {0}")]
+    Tls(#[from] TlsError),
 }
 
 fn host_value(host: &str) -> Result<HeaderValue, UpstreamError> {
@@ -245,24 +282,25 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How long a server that could not be reached is asked last.
-const DOWN_FOR: Duration = Duration::from_secs(2);
-
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::{BackendTls, HostPort, WeightedServer};
 
     fn config(host: HostHeader, server: &str) -> UpstreamConfig {
+        let address = ServerAddress::Http(HostPort { host: server.to_owned(), port: 8080 });
         UpstreamConfig {
             name: "wiki".to_owned(),
-            servers: vec![ServerAddress { host: server.to_owned(), port: 8080 }],
+            servers: vec![WeightedServer { address, weight: 1 }],
+            tls: BackendTls::default(),
             balance: Balance::RoundRobin,
             host,
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
             max_connections: 2,
+            health: None,
         }
     }
 

@@ -137,6 +137,17 @@ impl Meter {
     }
 }
 
+/// A server behind the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerState {
+    /// The name of its upstream.
+    pub upstream: String,
+    /// Its address.
+    pub server: String,
+    /// Whether it serves, as far as is known.
+    pub is_up: bool,
+}
+
 /// All metrics of a gateway.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics(Arc<Sources>);
@@ -158,6 +169,11 @@ impl Metrics {
     /// Reads the number of audit events by kind whenever somebody asks.
     pub fn read_events(&self, read: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static) {
         *lock(&self.0.events) = Some(Box::new(read));
+    }
+
+    /// Reads which servers are up whenever somebody asks.
+    pub fn read_servers(&self, read: impl Fn() -> Vec<ServerState> + Send + Sync + 'static) {
+        *lock(&self.0.servers) = Some(Box::new(read));
     }
 
     /// The OpenMetrics text, as `/metrics` shows it.
@@ -222,6 +238,7 @@ struct Sources {
     workers: Mutex<Vec<Arc<RequestCounters>>>,
     meters: Mutex<Vec<(Meter, Read<u64>)>>,
     events: Mutex<Option<Read<EventCounts>>>,
+    servers: Mutex<Option<Read<Vec<ServerState>>>>,
 }
 
 impl Sources {
@@ -319,6 +336,20 @@ impl Sources {
     }
 }
 
+impl Sources {
+    fn encode_servers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let servers = lock(&self.servers);
+        let Some(read) = servers.as_ref() else { return Ok(()) };
+        let help = "1 if the server of an upstream serves, 0 if it is left alone";
+        let mut family = encoder.encode_descriptor("upstream_server_up", help, None, MetricType::Gauge)?;
+        for ServerState { upstream, server, is_up } in read() {
+            let labels = [("upstream", upstream), ("server", server)];
+            family.encode_family(&labels)?.encode_gauge(&u64::from(is_up))?;
+        }
+        Ok(())
+    }
+}
+
 impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_requests(&mut encoder)?;
@@ -326,7 +357,8 @@ impl Collector for Sources {
         self.encode_bytes(&mut encoder)?;
         self.encode_streams(&mut encoder)?;
         self.encode_meters(&mut encoder)?;
-        self.encode_events(&mut encoder)
+        self.encode_events(&mut encoder)?;
+        self.encode_servers(&mut encoder)
     }
 }
 
@@ -391,6 +423,23 @@ mod tests {
         assert!(text.contains("# TYPE vestibule_streams gauge\nvestibule_streams 3\n"), "{text}");
         for (reason, count) in [("session_ended", 2), ("rule_changed", 1), ("store_silent", 0)] {
             let line = format!("vestibule_streams_ended_total{{reason=\"{reason}\"}} {count}\n");
+            assert!(text.contains(&line), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_server_is_up_or_not() {
+        let metrics = Metrics::default();
+        let state = |server: &str, is_up| ServerState {
+            upstream: "wiki".to_owned(),
+            server: server.to_owned(),
+            is_up,
+        };
+        metrics.read_servers(move || vec![state("http://a:80", true), state("unix:/b", false)]);
+        let text = metrics.encode();
+        for (server, value) in [("http://a:80", 1), ("unix:/b", 0)] {
+            let line =
+                format!("vestibule_upstream_server_up{{upstream=\"wiki\",server=\"{server}\"}} {value}\n");
             assert!(text.contains(&line), "{text}");
         }
     }

@@ -40,4 +40,5 @@ mod stop;
 mod stores;
 mod streams;
 mod telemetry;
+mod upstreams;
 mod websocket;

@@ -169,6 +169,11 @@ impl Backend {
         lock(&self.requests).try_iter().collect()
     }
 
+    /// What arrived next, if anything did so far.
+    pub(crate) fn next_received(&self) -> Option<Received> {
+        lock(&self.requests).try_recv().ok()
+    }
+
     /// Whether nothing has arrived beyond what was taken by [`Self::received`].
     pub(crate) fn saw_nothing(&self) -> bool {
         lock(&self.requests).try_recv().is_err()

@@ -101,6 +101,11 @@ impl Folder {
         ring.save(&self.path("keys.toml")).expect("a key file");
     }
 
+    /// Writes the certificate of the folder's authority.
+    pub(crate) fn write_authority(&self, name: &str) {
+        self.write(name, &self.authority.pem());
+    }
+
     /// What a client of this folder's gateways trusts.
     pub(crate) fn trust(&self) -> Arc<RootCertStore> {
         let mut roots = RootCertStore::empty();

@@ -5,10 +5,10 @@ use std::process::Command;
 
 use super::process::Process;
 
-/// The application of `tests/legacy`, unmodified, on a free port.
+/// The application of `tests/legacy`, unmodified.
 pub(crate) struct Legacy {
     gunicorn: Process,
-    port: String,
+    url: String,
 }
 
 /// The WebSocket server of `tests/legacy`, on a free port.
@@ -18,20 +18,30 @@ pub(crate) struct LegacySocket {
 }
 
 impl Legacy {
+    /// On a free port.
     pub(crate) fn start() -> Self {
+        Self::bind("127.0.0.1:0")
+    }
+
+    /// The same on a Unix socket.
+    pub(crate) fn on_socket(path: &Path) -> Self {
+        Self::bind(&format!("unix:{}", path.display()))
+    }
+
+    fn bind(place: &str) -> Self {
         let gunicorn = Process::start(
             tool("gunicorn")
                 .args(["-w", "2", "-k", "gthread", "--threads", "8", "--graceful-timeout", "1"])
-                .args(["--bind", "127.0.0.1:0", "app:app"]),
+                .args(["--bind", place, "app:app"]),
         );
-        let line = gunicorn.line(0, "its address", |line| line.contains("Listening at: http://"));
-        let port = line.rsplit("127.0.0.1:").next().and_then(|rest| rest.split(' ').next()).expect("a port");
-        let port = port.to_owned();
-        Self { gunicorn, port }
+        let line = gunicorn.line(0, "its address", |line| line.contains(LISTENING));
+        let url = line.split(LISTENING).nth(1).and_then(|rest| rest.split(' ').next()).expect("an address");
+        let url = url.to_owned();
+        Self { gunicorn, url }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        self.url.clone()
     }
 
     /// Has gunicorn start new workers and end the old ones.
@@ -74,6 +84,9 @@ fn tool(name: &str) -> Command {
     command.current_dir(tests().join("legacy")).env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
+
+/// What gunicorn says before its address.
+const LISTENING: &str = "Listening at: ";
 
 /// The folder `tests`.
 pub(crate) fn tests() -> PathBuf {

@@ -20,6 +20,7 @@ pub(crate) mod raw;
 pub(crate) mod setup;
 pub(crate) mod socket;
 pub(crate) mod source;
+pub(crate) mod tls_front;
 pub(crate) mod websocket;
 
 use std::future::Future;
