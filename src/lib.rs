@@ -18,7 +18,7 @@
 //! | [`proxy`] | a request and an identity in, the backend's response out |
 //! | [`server`] | listeners, workers, TLS, HTTP/1.1 and HTTP/2, graceful end |
 //! | [`storage`] | connections to database engines; knows nothing of sessions or users |
-//! | [`admin`] | live, ready, metrics, reload: an own listener and a unix socket |
+//! | [`admin`] | live, ready, metrics, reload, questions about sessions: an own listener and a unix socket |
 //! | [`telemetry`] | logs, access lines, audit trail, metrics |
 //!
 //! # The life of a request

@@ -2,11 +2,15 @@
 //!
 //! Two doors with different trust: a TCP listener that shows health and metrics to whoever reaches
 //! it, and a unix socket (mode 0600) for the commands, which may change things. Leaves the doing to
-//! [`Control`], which the composition root implements.
+//! [`Control`], which the composition root implements; what concerns sessions is done by the [`Desk`].
 
 pub mod client;
+mod cookie_report;
+mod desk;
+pub mod question;
 mod responses;
 mod serve;
+mod session_report;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +18,8 @@ use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::desk::{Desk, DeskError};
+pub use self::question::Question;
 pub use self::serve::{Admin, AdminError, Doors};
 
 /// Where administrators ask.
@@ -36,11 +42,8 @@ pub trait Control: Send + Sync + 'static {
     /// The metrics in the OpenMetrics text format.
     fn metrics(&self) -> String;
 
-    /// Live sessions for each key that signed a session's cookie.
-    fn key_use(&self) -> Doing<'_, Result<Vec<KeyUse>, String>>;
-
-    /// Ends all sessions of a user and says how many there were.
-    fn end_sessions(&self, user: String) -> Doing<'_, Result<usize, String>>;
+    /// Where questions about sessions, cookies and keys are answered.
+    fn desk(&self) -> &Desk;
 }
 
 /// A future of [`Control`].
@@ -55,22 +58,9 @@ pub struct ReloadReport {
     pub restart_needed: Vec<String>,
     /// Sessions that ended because their account is gone or disabled.
     pub sessions_ended: usize,
-}
-
-/// How many live sessions depend on a key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyUse {
-    /// The key's id.
-    pub key: String,
-    /// Live sessions whose cookie it signed.
-    pub sessions: u64,
-}
-
-/// How many sessions a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ended {
-    /// How many.
-    pub ended: usize,
+    /// What could not be done, though the new configuration is in force.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// Why a command was refused by the gateway.

@@ -6,13 +6,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use percent_encoding::percent_decode_str;
+use http_body_util::{BodyExt as _, Collected, Full, Limited};
+use hyper::body::Body;
 use serde::Serialize;
+use serde_json::Value;
 
-use super::{Control, Ended, Refusal};
+use super::client::ASK;
+use super::{Control, Desk, DeskError, Refusal};
 
 pub(super) type Answer = Response<Full<Bytes>>;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Health and metrics, for whoever reaches the listener.
 pub(super) async fn observe<B>(control: Arc<dyn Control>, request: Request<B>) -> Answer {
@@ -26,15 +30,13 @@ pub(super) async fn observe<B>(control: Arc<dyn Control>, request: Request<B>) -
 }
 
 /// The commands, for whoever may open the socket.
-pub(super) async fn command<B>(control: Arc<dyn Control>, request: Request<B>) -> Answer {
-    let path = request.uri().path();
-    match (request.method(), path) {
+pub(super) async fn command<B>(control: Arc<dyn Control>, request: Request<B>) -> Answer
+where
+    B: Body<Error: Into<BoxError>>,
+{
+    match (request.method(), request.uri().path()) {
         (&Method::POST, "/reload") => reload(&*control).await,
-        (&Method::GET, "/keys") => respond(control.key_use().await),
-        (&Method::POST, _) => match path.strip_prefix("/sessions/end/") {
-            Some(user) => end_sessions(&*control, user).await,
-            None => observe(control, request).await,
-        },
+        (&Method::POST, ASK) => ask(control.desk(), request.into_body()).await,
         _ => observe(control, request).await,
     }
 }
@@ -61,17 +63,37 @@ async fn reload(control: &dyn Control) -> Answer {
     }
 }
 
-/// The name stands in the path percent-encoded.
-async fn end_sessions(control: &dyn Control, user: &str) -> Answer {
-    let user = percent_decode_str(user).decode_utf8_lossy().into_owned();
-    respond(control.end_sessions(user).await.map(|ended| Ended { ended }))
+async fn ask<B: Body<Error: Into<BoxError>>>(desk: &Desk, body: B) -> Answer {
+    let Ok(body) = Limited::new(body, QUESTION_LIMIT).collect().await.map(Collected::to_bytes) else {
+        return refuse(StatusCode::PAYLOAD_TOO_LARGE, "the question is cut off or too long");
+    };
+    match serde_json::from_slice(&body) {
+        Ok(question) => respond(desk.answer(question).await),
+        // SECURITY: what the parser says may quote a cookie.
+        Err(_) => refuse(
+            StatusCode::BAD_REQUEST,
+            "the question is not understood; do the command and the gateway have the same version?",
+        ),
+    }
 }
 
-fn respond<T: Serialize>(result: Result<T, String>) -> Answer {
-    match result {
+fn respond(answer: Result<Value, DeskError>) -> Answer {
+    match answer {
         Ok(value) => json(StatusCode::OK, &value),
-        Err(problem) => json(StatusCode::SERVICE_UNAVAILABLE, &Refusal { problems: vec![problem] }),
+        Err(error) => {
+            let status = match error {
+                DeskError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+                DeskError::NoSuch(_) => StatusCode::NOT_FOUND,
+                DeskError::Ambiguous(..) => StatusCode::CONFLICT,
+                DeskError::Question(_) => StatusCode::BAD_REQUEST,
+            };
+            refuse(status, &error.to_string())
+        }
     }
+}
+
+fn refuse(status: StatusCode, text: &str) -> Answer {
+    json(status, &Refusal { problems: text.lines().map(str::to_owned).collect() })
 }
 
 fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {
@@ -91,3 +113,6 @@ fn answer(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answ
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
+
+/// No question is longer: a cookie and its chunks are less than 16 KiB.
+const QUESTION_LIMIT: usize = 64 * 1024;

@@ -7,17 +7,16 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
 use super::{Problems, early, parts};
-use crate::admin::{Control, Doing, KeyUse, ReloadReport};
+use crate::admin::{Control, Desk, Doing, ReloadReport};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gateway::Shared;
 use crate::gateway::snapshot::Snapshot;
-use crate::identity::UserId;
 use crate::login::Login;
 use crate::portal::Portal;
 use crate::server::EarlyErrors;
 use crate::server::tls::certificates::Resolver;
-use crate::session::engine::{EndReason, Engine};
+use crate::session::engine::Engine;
 use crate::session::keyring::KeyRing;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::Metrics;
@@ -29,6 +28,7 @@ pub(super) struct Running {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub early: Arc<ArcSwap<EarlyErrors>>,
     pub engine: Engine,
+    pub desk: Desk,
     pub login: Arc<Login>,
     pub portal: Arc<Portal>,
     pub certificates: Arc<Resolver>,
@@ -64,6 +64,7 @@ impl Running {
             early: Arc::new(ArcSwap::from_pointee(early::responses(&snapshot))),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             current: Mutex::new(config),
+            desk: Desk::new(engine.clone(), clock.clone()),
             engine,
             login,
             portal: Arc::new(portal),
@@ -122,20 +123,7 @@ impl Control for Running {
         self.metrics.encode()
     }
 
-    fn key_use(&self) -> Doing<'_, Result<Vec<KeyUse>, String>> {
-        Box::pin(async {
-            let in_use = self.engine.key_use().await.map_err(|error| error.to_string())?;
-            Ok(in_use
-                .into_iter()
-                .map(|in_use| KeyUse { key: in_use.key.to_string(), sessions: in_use.sessions })
-                .collect())
-        })
-    }
-
-    fn end_sessions(&self, user: String) -> Doing<'_, Result<usize, String>> {
-        Box::pin(async move {
-            let user = UserId::try_from(user).map_err(|error| error.to_string())?;
-            self.engine.end_user(&user, EndReason::AccountDisabled).await.map_err(|error| error.to_string())
-        })
+    fn desk(&self) -> &Desk {
+        &self.desk
     }
 }

@@ -4,6 +4,7 @@
 //! Nothing is started before all files were read and found good ([`Parts::load`]) and all addresses
 //! bound, so that a gateway that cannot start leaves nothing half started.
 
+mod at_rest;
 mod control;
 mod early;
 mod parts;
@@ -15,17 +16,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+pub use self::at_rest::{AtRest, Errand};
 pub use self::parts::{Parts, Problems};
 
 use self::control::Running;
 use crate::admin::{Admin, Doors};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::identity::UserId;
 use crate::server::tls::Tls;
 use crate::server::{self, Drained, Server};
-use crate::session::engine::{EndReason, Engine};
-use crate::session::keyring::KeyRing;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::audit::{Event, EventKind};
 use crate::telemetry::metrics::Meter;
@@ -142,22 +141,6 @@ pub fn run(parts: Parts, clock: Clock) -> Result<(), Problems> {
         let gateway = Gateway::start(parts, clock).await?;
         signals::serve_until_stopped(gateway).await
     })
-}
-
-/// Ends all sessions of a user in the store itself, for commands while no gateway runs.
-pub async fn end_sessions_at_rest(config: &Config, user: &UserId) -> Result<usize, Problems> {
-    if config.session.store == crate::session::StoreKind::Memory {
-        return Ok(0);
-    }
-    let ring = KeyRing::load(&config.keys).map_err(Problems::one)?;
-    let audit = control::open_audit(config, &Clock::system())?;
-    let engine = Engine::start(config.session.clone(), Arc::new(ring), Clock::system(), audit.clone())
-        .await
-        .map_err(Problems::one)?;
-    let ended = engine.end_user(user, EndReason::AccountDisabled).await.map_err(Problems::one);
-    engine.stop().await;
-    audit.flush().await;
-    ended
 }
 
 fn access_log(config: &Config) -> Result<Option<AccessLog>, Problems> {

@@ -3,19 +3,18 @@
 //! The file is the truth: `rotate` and `retire` write it (whole, by renaming) and ask the running
 //! gateway to take it over.
 
-use std::fmt::Write;
-use std::path::Path;
-
 use clap::{Args, Subcommand};
-use http::Method;
 
+use self::dependence::Dependence;
 use super::place::{ConfigPath, wait};
 use super::report::Failure;
 use crate::admin::client::{self, AskError};
-use crate::admin::{KeyUse, ReloadReport};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::config::Config;
-use crate::session::keyring::{Key, KeyId, KeyRing, KeyRole};
+use crate::session::keyring::{KeyId, KeyRing};
+
+mod dependence;
+mod status;
 
 /// The keys that sign cookies and seal sessions.
 #[derive(Debug, Args)]
@@ -26,18 +25,30 @@ pub(super) struct Keys {
 
 #[derive(Debug, Subcommand)]
 enum KeysCommand {
-    /// Age and role of each key, and how many live sessions depend on it
+    /// Age and role of each key, how many live sessions depend on it, and when it can go
     Status {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
     /// Add a key that signs from now on; the others go on verifying
-    Rotate,
-    /// Remove a key; every cookie that it signed is refused from then on
+    Rotate {
+        /// Only verify with it for now: for several gateways, which must all know a key before one signs
+        #[arg(long)]
+        staged: bool,
+    },
+    /// Sign with this key from now on; the others go on verifying
+    Activate {
+        /// The key's id, as `status` shows it
+        id: String,
+    },
+    /// Remove a key that no session depends on; every cookie that it signed is refused from then on
     Retire {
         /// The key's id, as `status` shows it
         id: String,
+        /// Even if sessions depend on it: they end
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -45,15 +56,26 @@ impl Keys {
     pub(super) fn run(self, config: &ConfigPath) -> Result<String, Failure> {
         let config = config.load()?;
         match self.command {
-            KeysCommand::Status { json } => status(&config, &load(&config)?, json),
-            KeysCommand::Rotate => rotate(&config),
-            KeysCommand::Retire { id } => {
-                let id: KeyId = id.parse().map_err(Failure::usage)?;
-                let retired = load(&config)?.retire(id).map_err(Failure::usage)?;
-                save(&config, &retired, &format!("key {id} is gone; cookies that it signed are refused"))
-            }
+            KeysCommand::Status { json } => status::run(&config, &load(&config)?, json),
+            KeysCommand::Rotate { staged: false } => rotate(&config),
+            KeysCommand::Rotate { staged: true } => stage(&config),
+            KeysCommand::Activate { id } => activate(&config, &id),
+            KeysCommand::Retire { id, force } => retire(&config, &id, force),
         }
     }
+}
+
+/// Nobody is signed out by a key that goes too early, unless that is wanted.
+fn retire(config: &Config, id: &str, force: bool) -> Result<String, Failure> {
+    let id: KeyId = id.parse().map_err(Failure::usage)?;
+    let ring = load(config)?;
+    let retired = ring.retire(id).map_err(Failure::usage)?;
+    if !force {
+        let dependence = Dependence::ask(config)?;
+        let refusal = dependence.refusal(&ring, id, Clock::system().now());
+        refusal.map_or(Ok(()), |why| Err(Failure::failed(why)))?;
+    }
+    save(config, &retired, &format!("key {id} is gone; cookies that it signed are refused"))
 }
 
 fn load(config: &Config) -> Result<KeyRing, Failure> {
@@ -70,6 +92,22 @@ fn rotate(config: &Config) -> Result<String, Failure> {
     save(config, &KeyRing::generate(now), &made)
 }
 
+fn stage(config: &Config) -> Result<String, Failure> {
+    let (ring, id) = load(config)?.stage(Clock::system().now());
+    let file = config.keys.display();
+    let next = format!(
+        "key {id} verifies from now on; copy `{file}` to every gateway, run `vestibule reload` there, \
+         and then `vestibule keys activate {id}`"
+    );
+    save(config, &ring, &next)
+}
+
+fn activate(config: &Config, id: &str) -> Result<String, Failure> {
+    let id: KeyId = id.parse().map_err(Failure::usage)?;
+    let ring = load(config)?.activate(id).map_err(Failure::usage)?;
+    save(config, &ring, &format!("key {id} signs from now on"))
+}
+
 fn save(config: &Config, ring: &KeyRing, done: &str) -> Result<String, Failure> {
     ring.save(&config.keys).map_err(|error| {
         Failure::failed(format!(
@@ -77,98 +115,14 @@ fn save(config: &Config, ring: &KeyRing, done: &str) -> Result<String, Failure> 
             config.keys.display()
         ))
     })?;
-    let taken_over = match ask_reload(&config.admin.socket) {
+    let taken_over = match wait(async { Ok(client::reload(&config.admin.socket).await) })? {
         Ok(_) => "the running gateway has taken it over",
         Err(AskError::NotRunning(_)) => "no gateway is running here; it holds from the next start",
         Err(error) => {
             return Err(Failure::failed(format!(
-                "the file is written, but the running gateway refused it: {error}"
+                "the file is written, but the running gateway has not taken it over: {error}"
             )));
         }
     };
     Ok(format!("{done}\n{taken_over}\n"))
-}
-
-fn ask_reload(socket: &Path) -> Result<ReloadReport, AskError> {
-    ask(socket, Method::POST, "/reload")
-}
-
-fn ask<T: serde::de::DeserializeOwned>(socket: &Path, method: Method, path: &str) -> Result<T, AskError> {
-    wait(async { Ok(client::ask(socket, method, path).await) })
-        .unwrap_or_else(|_| Err(AskError::NotRunning(std::io::Error::other("no runtime"))))
-}
-
-fn status(config: &Config, ring: &KeyRing, json: bool) -> Result<String, Failure> {
-    let in_use: Option<Vec<KeyUse>> = match ask(&config.admin.socket, Method::GET, "/keys") {
-        Ok(in_use) => Some(in_use),
-        Err(AskError::NotRunning(_)) => None,
-        Err(error) => return Err(Failure::failed(error)),
-    };
-    let sessions = |id: KeyId| {
-        in_use
-            .as_ref()
-            .map(|all| all.iter().find(|entry| entry.key == id.to_string()).map_or(0, |entry| entry.sessions))
-    };
-    let now = Clock::system().now();
-    if json {
-        let keys: Vec<_> = ring.keys().map(|key| key_as_json(key, sessions(key.id()))).collect();
-        return serde_json::to_string_pretty(&keys).map(|text| text + "\n").map_err(Failure::failed);
-    }
-    let mut text = String::from("KEY       ROLE    CREATED                   AGE         SESSIONS\n");
-    for key in ring.keys() {
-        let sessions = sessions(key.id()).map_or_else(|| "?".to_owned(), |count| count.to_string());
-        // Writing into a string cannot fail.
-        let _infallible = writeln!(
-            text,
-            "{}  {:<6}  {}  {:<10}  {sessions}",
-            key.id(),
-            role(key),
-            key.created(),
-            age(now, key.created()),
-        );
-    }
-    if in_use.is_none() {
-        text.push_str("no gateway is running here: how many sessions depend on a key is not known\n");
-    }
-    Ok(text)
-}
-
-fn key_as_json(key: &Key, sessions: Option<u64>) -> serde_json::Value {
-    serde_json::json!({
-        "id": key.id().to_string(),
-        "role": role(key),
-        "created": key.created().to_string(),
-        "sessions": sessions,
-    })
-}
-
-const fn role(key: &Key) -> &'static str {
-    match key.role() {
-        KeyRole::Active => "active",
-        KeyRole::Verify => "verify",
-    }
-}
-
-fn age(now: Timestamp, created: Timestamp) -> String {
-    let seconds = now.since(created).as_secs();
-    match seconds {
-        0..3_600 => format!("{} min", seconds / 60),
-        3_600..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} days", seconds / 86_400),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn an_age_is_told_in_one_unit() {
-        let created = Timestamp::from_millis(0);
-        for (seconds, expected) in [(59, "0 min"), (3_599, "59 min"), (3_600, "1 h"), (172_800, "2 days")] {
-            assert_eq!(age(created + Duration::from_secs(seconds), created), expected);
-        }
-    }
 }

@@ -4,14 +4,18 @@
 //! Exit codes: 0 done, 1 failed, 2 usage or configuration.
 
 mod check;
+mod cookie;
 mod explain;
 mod keys;
 mod names;
+mod office;
 mod place;
 mod quickstart;
 mod reload;
 mod report;
 mod run;
+mod sessions;
+mod span;
 mod users;
 
 use std::process::ExitCode;
@@ -19,7 +23,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::place::ConfigPath;
-use self::report::Failure;
+use self::report::{Done, Failure};
 
 /// Parses the arguments, runs the command and reports how it went.
 #[must_use]
@@ -28,9 +32,9 @@ pub fn main() -> ExitCode {
     report::finish(dispatch(arguments))
 }
 
-fn dispatch(arguments: Arguments) -> Result<String, Failure> {
+fn dispatch(arguments: Arguments) -> Result<Done, Failure> {
     let config = arguments.config;
-    match arguments.command {
+    let said = match arguments.command {
         Command::Quickstart(quickstart) => quickstart.run(),
         Command::Run => run::run(&config),
         Command::Check => check::run(&config),
@@ -38,7 +42,10 @@ fn dispatch(arguments: Arguments) -> Result<String, Failure> {
         Command::Explain(explain) => explain.run(&config),
         Command::Keys(keys) => keys.run(&config),
         Command::Users(users) => users.run(&config),
-    }
+        Command::Sessions(sessions) => sessions.run(&config),
+        Command::Cookie(cookie) => return cookie.run(&config).map(Done::Judged),
+    };
+    said.map(Done::Said)
 }
 
 /// An authentication gateway: TLS, login and sessions in front of unmodified backends.
@@ -68,4 +75,8 @@ enum Command {
     Keys(keys::Keys),
     /// The accounts that may sign in
     Users(users::Users),
+    /// Who is signed in, and the way to end that
+    Sessions(sessions::Sessions),
+    /// What a session cookie is worth, and why
+    Cookie(cookie::Cookie),
 }

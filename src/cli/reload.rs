@@ -2,16 +2,13 @@
 
 use std::fmt::Write;
 
-use http::Method;
-
 use super::place::{ConfigPath, wait};
 use super::report::Failure;
 use crate::admin::{ReloadReport, client};
 
 pub(super) fn run(config: &ConfigPath) -> Result<String, Failure> {
     let socket = config.load()?.admin.socket;
-    let report: ReloadReport =
-        wait(async { client::ask(&socket, Method::POST, "/reload").await.map_err(Failure::failed) })?;
+    let report: ReloadReport = wait(async { client::reload(&socket).await.map_err(Failure::failed) })?;
     Ok(describe(&report))
 }
 
@@ -23,6 +20,9 @@ fn describe(report: &ReloadReport) -> String {
     }
     if report.sessions_ended > 0 {
         writeln_to(&mut text, &format!("sessions ended with their accounts: {}", report.sessions_ended));
+    }
+    for warning in &report.warnings {
+        writeln_to(&mut text, warning);
     }
     for key in &report.restart_needed {
         writeln_to(&mut text, &format!("`{key}` changed, which needs a restart"));
@@ -45,10 +45,11 @@ mod tests {
             changed: vec!["routes".to_owned(), "keys".to_owned()],
             restart_needed: vec!["server.https".to_owned()],
             sessions_ended: 2,
+            warnings: vec!["something is left".to_owned()],
         };
         assert_eq!(
             describe(&report),
-            "reloaded; changed: routes, keys\nsessions ended with their accounts: 2\n\
+            "reloaded; changed: routes, keys\nsessions ended with their accounts: 2\nsomething is left\n\
              `server.https` changed, which needs a restart\n"
         );
         assert_eq!(describe(&ReloadReport::default()), "reloaded; no setting changed\n");

@@ -3,6 +3,15 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+/// How a command ended that did what it was asked.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// It has this to say.
+    Said(String),
+    /// It has said everything, and its exit code is part of that.
+    Judged(ExitCode),
+}
+
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -22,15 +31,29 @@ impl Failure {
     pub(super) fn usage(error: impl std::fmt::Display) -> Self {
         Self::Usage(error.to_string())
     }
+
+    /// The same failure, told after `words`.
+    pub(super) fn after(self, words: &str) -> Self {
+        match self {
+            Self::Failed(text) => Self::Failed(format!("{words}{text}")),
+            Self::Usage(text) => Self::Usage(format!("{words}{text}")),
+        }
+    }
+}
+
+/// What a command says as JSON.
+pub(super) fn to_json(value: &impl serde::Serialize) -> Result<String, Failure> {
+    serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(Failure::failed)
 }
 
 /// Prints what a command says and turns its result into an exit code.
-pub(super) fn finish(result: Result<String, Failure>) -> ExitCode {
+pub(super) fn finish(result: Result<Done, Failure>) -> ExitCode {
     match result {
-        Ok(text) => {
+        Ok(Done::Said(text)) => {
             say(&text);
             ExitCode::SUCCESS
         }
+        Ok(Done::Judged(code)) => code,
         Err(Failure::Failed(text)) => complain(&text, 1),
         Err(Failure::Usage(text)) => complain(&text, 2),
     }
@@ -40,6 +63,12 @@ pub(super) fn finish(result: Result<String, Failure>) -> ExitCode {
 pub(super) fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     let _gone = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Asks a person who answers on the same line; not on standard output, which may lead elsewhere.
+pub(super) fn ask(question: &str) {
+    let mut err = std::io::stderr().lock();
+    let _gone = err.write_all(question.as_bytes()).and_then(|()| err.flush());
 }
 
 fn complain(text: &str, code: u8) -> ExitCode {

@@ -8,16 +8,15 @@ use std::fmt::Write;
 use std::io::{BufRead, IsTerminal};
 
 use clap::{Args, Subcommand};
-use http::Method;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
 use super::names::{self, user_id};
+use super::office::ask_once;
 use super::place::{ConfigPath, wait};
-use super::report::Failure;
-use crate::admin::Ended;
-use crate::admin::client::{self, AskError};
-use crate::app;
+use super::report::{Failure, to_json};
+use crate::admin::Question;
+use crate::admin::question::Ended;
+use crate::app::Errand;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::{Group, UserId};
@@ -193,19 +192,10 @@ fn read_password(user: &UserId) -> Result<Secret<String>, Failure> {
 }
 
 async fn ended(config: &Config, user: &UserId, what: &str) -> Result<String, Failure> {
-    // A name may hold `#`, which would end the path.
-    let path = format!("/sessions/end/{}", utf8_percent_encode(user.as_str(), NON_ALPHANUMERIC));
-    let ended = match client::ask::<Ended>(&config.admin.socket, Method::POST, &path).await {
-        Ok(ended) => ended.ended,
-        Err(AskError::NotRunning(_)) => {
-            app::end_sessions_at_rest(config, user).await.map_err(Failure::failed)?
-        }
-        Err(error) => {
-            return Err(Failure::failed(format!(
-                "`{user}` {what}, but the running gateway did not end the account's sessions: {error}"
-            )));
-        }
-    };
+    let question = Question::AccountChanged(user.clone());
+    let (Ended { ended, .. }, _) = ask_once(config, Errand::End, question).await.map_err(|failure| {
+        failure.after(&format!("`{user}` {what}, but the account's sessions did not end: "))
+    })?;
     Ok(match ended {
         0 => format!("`{user}` {what}\n"),
         1 => format!("`{user}` {what}; one session ended\n"),
@@ -247,10 +237,6 @@ fn show(account: &Account, json: bool) -> Result<String, Failure> {
         account.created,
         last_login(account),
     ))
-}
-
-fn to_json(value: &impl serde::Serialize) -> Result<String, Failure> {
-    serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(Failure::failed)
 }
 
 fn as_json(account: &Account) -> serde_json::Value {

@@ -54,7 +54,7 @@ pub async fn find(
     match engine.resume(ticket, visit).await {
         Ok(Resumed::Live(live)) => {
             record.session = Some(Arc::clone(&live.session));
-            record.cookies = live.cookies;
+            record.renewal = live.renewal;
             CallerState::Known(live.session)
         }
         Ok(Resumed::Expired(_)) => CallerState::Guest(Guest::Expired),
@@ -74,7 +74,7 @@ pub fn recognise(engine: &Engine, presented: &Presented, headers: &HeaderMap, re
     }
     if let Some(guest) = engine.guest(presented) {
         record.pseudonym = Some(guest.pseudonym);
-        record.cookies = guest.cookies;
+        record.guest_cookies = guest.cookies;
     }
 }
 

@@ -27,7 +27,6 @@ pub mod streams;
 mod tunnel;
 
 use std::cell::Cell;
-use std::mem;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -135,7 +134,7 @@ impl Gateway {
             response = answers::head_only(response);
         }
         if takes_cookies {
-            answers::set_cookies(response.headers_mut(), mem::take(&mut record.cookies));
+            answers::set_cookies(response.headers_mut(), record.take_cookies());
         }
         response.headers_mut().insert(X_REQUEST_ID, record.request_id.to_header());
         record.answered(response.status());

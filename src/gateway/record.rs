@@ -15,6 +15,7 @@ use super::request_id::RequestId;
 use super::streams::Grant;
 use crate::clock::{Stopwatch, Timestamp};
 use crate::proxy::Upstream;
+use crate::session::engine::Renewal;
 use crate::session::record::Session;
 use crate::telemetry::access::{AccessLine, AccessWriter};
 use crate::telemetry::metrics::{Outcome, RequestCounters};
@@ -47,8 +48,10 @@ pub struct Record {
     pub session: Option<Arc<Session>>,
     /// The name of a guest for backends.
     pub pseudonym: Option<String>,
-    /// The `Set-Cookie` values that the answer is to carry.
-    pub cookies: Vec<HeaderValue>,
+    /// The cookies of a new guest.
+    pub guest_cookies: Vec<HeaderValue>,
+    /// A newer cookie for the browser of the session.
+    pub renewal: Option<Renewal>,
     /// What it was allowed as, if it was.
     pub grant: Option<Grant>,
     /// The upstream that was asked.
@@ -83,7 +86,8 @@ impl Record {
             authority: None,
             session: None,
             pseudonym: None,
-            cookies: Vec::new(),
+            guest_cookies: Vec::new(),
+            renewal: None,
             grant: None,
             upstream: None,
             outcome: Outcome::Failed,
@@ -91,6 +95,15 @@ impl Record {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             bytes: 0,
         })
+    }
+
+    /// The `Set-Cookie` values that the answer is to carry.
+    #[must_use]
+    pub fn take_cookies(&mut self) -> Vec<HeaderValue> {
+        match self.renewal.take() {
+            Some(renewal) => renewal.into_cookies(),
+            None => std::mem::take(&mut self.guest_cookies),
+        }
     }
 
     /// When the request came.

@@ -462,13 +462,14 @@ mod tests {
                 times[which].push(stopwatch.elapsed());
             }
         }
-        let medians: Vec<Duration> = times.iter_mut().map(|times| median(times)).collect();
-        let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
-        assert!(*most < least.mul_f64(1.3), "{attempts:?} {medians:?}");
+        let undisturbed: Vec<Duration> = times.iter_mut().map(|times| undisturbed(times)).collect();
+        let (least, most) = (undisturbed.iter().min().unwrap(), undisturbed.iter().max().unwrap());
+        assert!(*most < least.mul_f64(1.3), "{:?} {undisturbed:?}", attempts.map(|attempt| attempt.0));
     }
 
-    fn median(times: &mut [Duration]) -> Duration {
+    /// The quickest tenth: a busy machine makes attempts longer, never shorter.
+    fn undisturbed(times: &mut [Duration]) -> Duration {
         times.sort_unstable();
-        times[times.len() / 2]
+        times[times.len() / 10]
     }
 }

@@ -1,28 +1,39 @@
-//! The account page: who you are here, since when, and the way out.
+//! The account page: who you are here, since when, where else, and the way out.
 //!
-//! Invariant: it shows the session that asks, never another one.
+//! Ending sessions from here is left to [`super::sessions`]. Invariant: it shows the session that asks
+//! and others of the same user, nobody else's.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::session_info::absolute_end;
-use super::{Activity, Caller, Portal, PortalError, Visit, csrf, page};
+use super::sessions::{Line, REASON_ENDED};
+use super::{Activity, Caller, Portal, PortalError, Visit, csrf, page, strings};
+use crate::session::engine::{OfUser, Others};
 use crate::session::record::Session;
 
 impl Portal {
     /// The page of whoever is signed in; others are sent to the login page.
     pub(super) async fn show_account(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
-        Ok(match self.caller(visit, Activity::Counts).await? {
-            Caller::Known(session) => self.account_page(visit, &session),
-            Caller::Nobody | Caller::Expired => visit.to_login(""),
-        })
+        match self.caller(visit, Activity::Counts).await? {
+            Caller::Known(session) => self.account_page(visit, &session, None).await,
+            Caller::Nobody | Caller::Expired => Ok(visit.to_login("")),
+        }
     }
 
-    fn account_page(&self, visit: &Visit<'_>, session: &Session) -> Response<Bytes> {
+    pub(super) async fn account_page(
+        &self,
+        visit: &Visit<'_>,
+        session: &Session,
+        alarm: Option<&'static str>,
+    ) -> Result<Response<Bytes>, PortalError> {
         let identity = session.identity();
+        let has_ended = alarm.is_none() && visit.query_value("reason") == Some(REASON_ENDED);
         let context = AccountPage {
             token: csrf::session_token(&self.engine.ring(), session.id().as_bytes(), self.clock.now()),
+            alarm,
+            note: has_ended.then_some(strings::SESSIONS_ENDED),
             user: identity.user.as_str(),
             name: identity.name.as_deref(),
             email: identity.email.as_deref(),
@@ -30,14 +41,36 @@ impl Portal {
             method: session.method().as_str(),
             since: page::readable(session.authenticated()),
             until: page::readable(absolute_end(&self.engine.policy().lifetimes, session)),
+            sessions: self.sessions_for(session).await,
         };
-        page::render(visit.place(), StatusCode::OK, "account.html", &context)
+        let status = if alarm.is_some() { StatusCode::FORBIDDEN } else { StatusCode::OK };
+        Ok(page::render(visit.place(), status, "account.html", &context))
+    }
+
+    /// The list of the user's sessions, this one first. A store that does not answer takes away no more of the page than
+    /// that; one that cannot list has none to show.
+    async fn sessions_for(&self, session: &Session) -> Sessions {
+        match self.engine.known_of(&session.identity().user).await {
+            Ok(OfUser { mut sessions, others: Others::None }) => {
+                sessions.sort_by_key(|other| other.id() != session.id());
+                let (lines, more) = Line::some(&sessions, Some(session), self.clock.now());
+                Sessions { has_others: sessions.len() > 1, lines, more, is_unknown: false }
+            }
+            // Memory alone may leave some out.
+            Ok(OfUser { others: Others::Perhaps(_), .. }) => Sessions::default(),
+            Err(error) => {
+                tracing::debug!(%error, "sessions of a user cannot be listed");
+                Sessions { is_unknown: true, ..Sessions::default() }
+            }
+        }
     }
 }
 
 #[derive(Serialize)]
 struct AccountPage<'a> {
     token: String,
+    alarm: Option<&'static str>,
+    note: Option<&'static str>,
     user: &'a str,
     name: Option<&'a str>,
     email: Option<&'a str>,
@@ -45,4 +78,13 @@ struct AccountPage<'a> {
     method: &'a str,
     since: String,
     until: String,
+    sessions: Sessions,
+}
+
+#[derive(Default, Serialize)]
+struct Sessions {
+    lines: Vec<Line>,
+    more: Option<String>,
+    has_others: bool,
+    is_unknown: bool,
 }

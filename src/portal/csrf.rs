@@ -30,9 +30,20 @@ impl Nonce {
         if let Some(nonce) = Self::presented(headers) {
             return Ok(nonce);
         }
+        Self::generate()
+    }
+
+    /// Another one, which takes the worth from every page that the browser has open.
+    pub fn generate() -> Result<Self, getrandom::Error> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce)?;
         Ok(Self(nonce))
+    }
+
+    /// What a sealed text is bound to so that only this browser can show it.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
     }
 
     /// The cookie that keeps the nonce until the browser is closed.

@@ -1,8 +1,10 @@
 //! The login page and what comes of its form.
 //!
-//! Who may pass is decided by the login room. Invariants: a login always begins a new session and
-//! ends the one that the browser still had; every failure looks the same.
+//! Who may pass is decided by the login room; what is asked of who has too many sessions is left to
+//! [`super::at_limit`]. Invariants: a login always begins a new session and ends the one that the
+//! browser still had; every failure looks the same.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,11 +13,11 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use super::csrf::{self, Forged, Nonce};
+use super::proof::Proof;
 use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, page, strings};
-use crate::identity::{AuthMethod, Identity};
 use crate::login::{Attempt, Outcome};
 use crate::secret::Secret;
-use crate::session::engine::{EndReason, Login, Opened};
+use crate::session::engine::{EndReason, Login, OpenError, Opened};
 use crate::session::lifetime::Remember;
 use crate::session::record::Session;
 
@@ -40,7 +42,15 @@ impl Portal {
             return self.refuse_form(visit, filled, forged);
         }
         match self.attempt(visit, &user).await? {
-            Outcome::Proved(identity, method) => self.begin(visit, filled, identity, method).await,
+            Outcome::Proved(identity, method) => {
+                let (remember, next) = (filled.remember, filled.next.clone());
+                let proof = Proof { identity, method, remember, next, issued: self.clock.now() };
+                match self.begin(visit, &proof).await? {
+                    Begun::SignedIn(response) => Ok(response),
+                    Begun::AtLimit(sessions) => self.ask_which_to_end(visit, &proof, &sessions, None),
+                    Begun::Disabled => self.refuse(visit, filled),
+                }
+            }
             Outcome::Refused => self.refuse(visit, filled),
             Outcome::Throttled { retry_after } => {
                 let page = filled.alarmed(strings::throttled(retry_after));
@@ -59,7 +69,7 @@ impl Portal {
         page::render(visit.place(), StatusCode::OK, "switch.html", &context)
     }
 
-    fn form(
+    pub(super) fn form(
         &self,
         visit: &Visit<'_>,
         status: StatusCode,
@@ -80,14 +90,14 @@ impl Portal {
         Ok(response)
     }
 
-    fn check_login_form(&self, visit: &Visit<'_>) -> Result<(), Forged> {
+    pub(super) fn check_login_form(&self, visit: &Visit<'_>) -> Result<(), Forged> {
         csrf::check_origin(visit.headers, visit.host)?;
         let token = visit.field("token").unwrap_or_default();
         csrf::check_login(&self.engine.ring(), visit.headers, &token, self.clock.now())
     }
 
     /// Another site gets an error; a person whose form is stale gets a fresh one.
-    fn refuse_form(
+    pub(super) fn refuse_form(
         &self,
         visit: &Visit<'_>,
         filled: Filled<'_>,
@@ -108,7 +118,11 @@ impl Portal {
         Ok(self.login.attempt(Attempt { user, password, address, request_id }).await?)
     }
 
-    fn refuse(&self, visit: &Visit<'_>, filled: Filled<'_>) -> Result<Response<Bytes>, PortalError> {
+    pub(super) fn refuse(
+        &self,
+        visit: &Visit<'_>,
+        filled: Filled<'_>,
+    ) -> Result<Response<Bytes>, PortalError> {
         let page = filled.alarmed(strings::REFUSED.to_owned());
         let mut response = self.form(visit, StatusCode::UNAUTHORIZED, &page)?;
         response.headers_mut().insert(http::header::WWW_AUTHENTICATE, super::CHALLENGE);
@@ -116,32 +130,28 @@ impl Portal {
     }
 
     /// Begins the session of somebody who proved who they are.
-    async fn begin(
-        &self,
-        visit: &Visit<'_>,
-        filled: Filled<'_>,
-        identity: Identity,
-        method: AuthMethod,
-    ) -> Result<Response<Bytes>, PortalError> {
+    pub(super) async fn begin(&self, visit: &Visit<'_>, proof: &Proof) -> Result<Begun, PortalError> {
         if let Caller::Known(earlier) = self.caller(visit, Activity::DoesNotCount).await? {
             self.engine.end(&earlier, EndReason::Replaced).await?;
         }
-        let user = identity.user.clone();
-        let login = Login { identity, method, remember: filled.remember, device: visit.device() };
-        let Opened { cookies, session } = self.engine.open(login).await?;
+        let Proof { identity, method, remember, next, .. } = proof.clone();
+        let login = Login { identity, method, remember, device: visit.device() };
+        let Opened { cookies, session } = match self.engine.open(login).await {
+            Err(OpenError::AtLimit(sessions)) => return Ok(Begun::AtLimit(sessions)),
+            opened => opened?,
+        };
         // SECURITY: an account that was disabled since its password was read lost its sessions before
         // this one began.
-        let enabled = self.login.still_enabled(&user).await;
+        let enabled = self.login.still_enabled(&session.identity().user).await;
         if !matches!(enabled, Ok(true)) {
             self.engine.end(&session, EndReason::AccountDisabled).await?;
-            enabled?;
-            return self.refuse(visit, filled);
+            return enabled.map(|_| Begun::Disabled).map_err(PortalError::from);
         }
-        let mut response = page::see_other(filled.next.to_location());
+        let mut response = page::see_other(next.to_location());
         for cookie in cookies {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
-        Ok(response)
+        Ok(Begun::SignedIn(response))
     }
 
     fn offers_remember(&self) -> bool {
@@ -149,14 +159,23 @@ impl Portal {
     }
 
     fn wish(&self, visit: &Visit<'_>) -> Remember {
-        let ticked = visit.field("remember").is_some_and(|value| value == "yes");
-        if ticked && self.offers_remember() { Remember::Yes } else { Remember::No }
+        if visit.says("remember", "yes") && self.offers_remember() { Remember::Yes } else { Remember::No }
     }
+}
+
+/// What became of a proof.
+pub(super) enum Begun {
+    /// A session; the way to where it was wanted.
+    SignedIn(Response<Bytes>),
+    /// Nothing: the user has as many sessions as they may have.
+    AtLimit(Vec<Arc<Session>>),
+    /// Nothing: the account may no longer sign in.
+    Disabled,
 }
 
 /// What the form is filled with.
 #[derive(Debug)]
-struct Filled<'a> {
+pub(super) struct Filled<'a> {
     next: ReturnTo,
     user: &'a str,
     remember: Remember,
@@ -164,12 +183,18 @@ struct Filled<'a> {
     note: Option<&'static str>,
 }
 
-impl Filled<'_> {
-    const fn new(next: ReturnTo) -> Self {
+impl<'a> Filled<'a> {
+    /// As somebody had filled it in who proved this.
+    pub(super) fn of(proof: &'a Proof) -> Self {
+        let user = proof.identity.user.as_str();
+        Self { user, remember: proof.remember, ..Self::new(proof.next.clone()) }
+    }
+
+    pub(super) const fn new(next: ReturnTo) -> Self {
         Self { next, user: "", remember: Remember::No, alarm: None, note: None }
     }
 
-    fn alarmed(self, alarm: String) -> Self {
+    pub(super) fn alarmed(self, alarm: String) -> Self {
         Self { alarm: Some(alarm), ..self }
     }
 }

@@ -46,7 +46,7 @@ impl Portal {
         page::render(visit.place(), status, "logout.html", &context)
     }
 
-    fn check_session_form(&self, visit: &Visit<'_>, session: &Session) -> Result<(), Forged> {
+    pub(super) fn check_session_form(&self, visit: &Visit<'_>, session: &Session) -> Result<(), Forged> {
         let token = visit.field("token").unwrap_or_default();
         csrf::check_session(&self.engine.ring(), session.id().as_bytes(), &token, self.clock.now())
     }

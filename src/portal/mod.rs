@@ -25,14 +25,18 @@ use crate::telemetry::audit::{Audit, Event, EventKind};
 
 mod account;
 pub mod assets;
+mod at_limit;
 mod builtin;
 pub mod csrf;
+mod device;
 mod form;
 mod login;
 mod logout;
 pub mod page;
+mod proof;
 pub mod return_to;
 mod session_info;
+mod sessions;
 pub mod strings;
 
 pub use builtin::{BuiltinPage, builtin};
@@ -79,13 +83,19 @@ impl Portal {
         match (request.path_below_portal, Verb::of(request.method)) {
             ("/login", Verb::Look) => self.show_login(&request).await,
             ("/login", Verb::Post) => self.submit_login(&request).await,
+            ("/login/sessions", Verb::Look) => Ok(request.to_login("")),
+            ("/login/sessions", Verb::Post) => self.end_sessions_and_go_on(&request).await,
             ("/logout", Verb::Look) => self.ask_logout(&request).await,
             ("/logout", Verb::Post) => self.submit_logout(&request).await,
             ("/account", Verb::Look) => self.show_account(&request).await,
+            ("/account/sessions", Verb::Look) => Ok(request.to("/account")),
+            ("/account/sessions", Verb::Post) => self.end_own_sessions(&request).await,
             ("/session", Verb::Look) => self.show_session(&request).await,
             ("/session/extend", Verb::Post) => self.extend_session(&request).await,
             ("/ping", Verb::Look) => Ok(page::respond(StatusCode::OK, page::TEXT, "ok\n".to_owned())),
-            ("/login" | "/logout", Verb::Other) => Err(PortalError::MethodNotAllowed("GET, HEAD, POST")),
+            ("/login" | "/login/sessions" | "/logout" | "/account/sessions", Verb::Other) => {
+                Err(PortalError::MethodNotAllowed("GET, HEAD, POST"))
+            }
             ("/account" | "/session" | "/ping", _) => Err(PortalError::MethodNotAllowed("GET, HEAD")),
             ("/session/extend", _) => Err(PortalError::MethodNotAllowed("POST")),
             (path, verb) => asset(path, verb),
@@ -223,9 +233,19 @@ impl Visit<'_> {
         form::field(&self.body, name)
     }
 
+    /// Whether the form has `name=value`: a box that is ticked, or a button that was pressed.
+    fn says(&self, name: &str, value: &str) -> bool {
+        self.field(name).is_some_and(|said| said == value)
+    }
+
     /// The login page, with what stands after its `?`.
     fn to_login(&self, query: &str) -> Response<Bytes> {
-        let location = format!("{}/login{query}", self.portal);
+        self.to(&format!("/login{query}"))
+    }
+
+    /// Another page of ours.
+    fn to(&self, page: &str) -> Response<Bytes> {
+        let location = format!("{}{page}", self.portal);
         page::see_other(HeaderValue::try_from(location).unwrap_or_else(|_| HeaderValue::from_static("/")))
     }
 }

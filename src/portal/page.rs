@@ -172,10 +172,11 @@ struct ErrorContext<'a> {
 const PERMISSIONS: &str = "accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), usb=()";
 
 /// All of them end in `.html`: that is what turns escaping on.
-const SOURCES: [(&str, &str); 7] = [
+const SOURCES: [(&str, &str); 8] = [
     ("builtin.html", include_str!("templates/builtin.html")),
     ("base.html", include_str!("templates/base.html")),
     ("login.html", include_str!("templates/login.html")),
+    ("at_limit.html", include_str!("templates/at_limit.html")),
     ("switch.html", include_str!("templates/switch.html")),
     ("logout.html", include_str!("templates/logout.html")),
     ("account.html", include_str!("templates/account.html")),

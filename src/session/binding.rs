@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::record::cut;
+use super::record::{USER_AGENT_LIMIT, cut};
 
 /// What a session is bound to; a mismatch ends it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,9 +47,22 @@ impl Binding {
     }
 }
 
-/// Versions do not count: a browser that updates itself is still the same one.
+/// Versions do not count: a browser that updates itself is still the same one. Where texts were cut, their
+/// versions may have moved the cut, so what is missing behind it does not count either.
 fn is_same_browser(then: &str, now: &str) -> bool {
-    then == now || without_versions(then).eq(without_versions(now))
+    if then == now {
+        return true;
+    }
+    let (mut then_named, mut now_named) = (without_versions(then), without_versions(now));
+    let was_cut = |text: &str| text.len() + 3 >= USER_AGENT_LIMIT;
+    loop {
+        match (then_named.next(), now_named.next()) {
+            (None, None) => return true,
+            (Some(a), Some(b)) if a == b => {}
+            (Some(_), Some(_)) => return false,
+            (None, Some(_)) | (Some(_), None) => return was_cut(then) && was_cut(now),
+        }
+    }
 }
 
 fn without_versions(text: &str) -> impl Iterator<Item = u8> {
@@ -82,6 +95,16 @@ mod tests {
         assert_eq!(mismatch(&FIREFOX.replace("Linux", "Windows")), Some(Mismatch::UserAgent));
         assert_eq!(mismatch("curl/8.5.0"), Some(Mismatch::UserAgent));
         assert_eq!(mismatch(""), Some(Mismatch::UserAgent));
+    }
+
+    #[test]
+    fn a_long_name_may_end_where_its_version_moved_the_cut() {
+        let binding = Binding { user_agent: true, address: false };
+        let long = |version: &str| format!("App/{version} ({})", "x".repeat(300));
+        let (then, now) = (long("99"), long("100"));
+        assert_eq!(binding.mismatch(device(cut(&then), "::1"), device(&now, "::1")), None);
+        let short = "App/99 (xxx";
+        assert!(binding.mismatch(device(cut(&then), "::1"), device(short, "::1")).is_some());
     }
 
     #[test]

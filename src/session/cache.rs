@@ -79,11 +79,36 @@ impl Cache {
 
     /// Others changed the session, or ended it: what is here is to be asked for again, and what is
     /// being read now is out of date.
-    pub(super) fn doubt(&self, id: SessionId) {
+    ///
+    /// Answers whether it is here.
+    pub(super) fn doubt(&self, id: SessionId) -> bool {
         let mut shard = self.shard(id);
         shard.move_on(id);
-        if let Some(session) = self.live.peek(&id) {
+        let known = self.live.peek(&id);
+        if let Some(session) = &known {
             session.doubt();
+        }
+        known.is_some()
+    }
+
+    /// [`Self::doubt`] for the sessions of a user, those included that are being read now.
+    pub(super) fn doubt_user(&self, user: &UserId) {
+        self.outdate_reads();
+        for session in self.of_user(user) {
+            self.doubt(session.id());
+        }
+    }
+
+    /// [`Self::doubt`] for every session.
+    pub(super) fn doubt_all(&self) {
+        self.outdate_reads();
+        self.live.iter().for_each(|(_, session)| session.doubt());
+    }
+
+    /// What is being read now is out of date, whichever session it is of.
+    pub(super) fn outdate_reads(&self) {
+        for shard in &self.shards {
+            lock(shard).move_all_on();
         }
     }
 
@@ -108,9 +133,18 @@ impl Cache {
         }
     }
 
-    /// The sessions that the store must still forget.
-    pub(super) fn buried(&self) -> Vec<SessionId> {
-        self.shards.iter().flat_map(|shard| lock(shard).buried.keys().copied().collect::<Vec<_>>()).collect()
+    /// The sessions that the store must still forget: those that were ended, and those that expired.
+    pub(super) fn buried(&self) -> (Vec<SessionId>, Vec<SessionId>) {
+        let (mut ended, mut expired) = (Vec::new(), Vec::new());
+        for shard in &self.shards {
+            for (&id, why) in &lock(shard).buried {
+                match why {
+                    Buried::Ended => ended.push(id),
+                    Buried::Expired(_) => expired.push(id),
+                }
+            }
+        }
+        (ended, expired)
     }
 
     /// The sessions of a user that are in memory; looks at all of them.
@@ -195,6 +229,12 @@ impl Shard {
         }
     }
 
+    fn move_all_on(&mut self) {
+        for generation in &mut self.generations {
+            *generation = generation.wrapping_add(1);
+        }
+    }
+
     const fn place(id: SessionId) -> usize {
         let [_, second, ..] = *id.as_bytes();
         second as usize
@@ -275,7 +315,7 @@ mod tests {
         assert_eq!(cache.bury(id, Buried::Expired(Ended::Idle)), Burial::OfLive);
         assert_eq!(cache.bury(id, Buried::Ended), Burial::Again);
         assert!(matches!(cache.look(id), Look::Buried(Buried::Expired(Ended::Idle))));
-        assert_eq!(cache.buried(), [id]);
+        assert_eq!(cache.buried(), (vec![], vec![id]));
     }
 
     #[test]

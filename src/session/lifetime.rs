@@ -41,6 +41,12 @@ impl Lifetimes {
         (times.created + limits.absolute).min(times.last_seen + limits.idle)
     }
 
+    /// When a session with these times ends whatever its user does.
+    #[must_use]
+    pub fn ends_at_last(&self, times: Times) -> Timestamp {
+        times.created + self.limits(times.remember).absolute
+    }
+
     /// The `Max-Age` of the cookie: only a remembered session outlives its browser (ASVS 5.0, 3.3), and
     /// no cookie its session.
     #[must_use]

@@ -14,6 +14,7 @@ use crate::storage::{memcached, redis, sql};
 pub mod binding;
 pub mod cookie;
 pub mod engine;
+pub mod id_prefix;
 pub mod keyring;
 pub mod lifetime;
 pub mod record;
@@ -27,6 +28,7 @@ pub use cookie::{Config as CookieConfig, SameSite};
 pub use engine::{
     Activity, EndReason, Engine, Live, Login, OpenError, Opened, Presented, Resumed, StartError, Visit,
 };
+pub use id_prefix::IdPrefix;
 pub use keyring::{KeyId, KeyRing, KeyRingError, KeyRole, Purpose};
 pub use lifetime::{Ended, Lifetimes, Remember};
 pub use record::Session;

@@ -15,6 +15,7 @@ use crate::identity::{AuthMethod, Identity};
 
 use super::binding::Device;
 use super::cookie::Carried;
+use super::engine::Verified;
 use super::keyring::{KeyId, KeyRing};
 use super::lifetime::{Remember, Times, TokenAge};
 use super::store::{Resealed, Row};
@@ -30,8 +31,10 @@ pub struct Session {
     stored_key: AtomicU32,
     token: PackedTokenAge,
     last_seen: AtomicI64,
-    /// When the store was last known to have it.
+    /// When the store was last known to have it, in milliseconds; [`DOUBT`] when nobody knows.
     verified: AtomicI64,
+    /// The epoch of what the store told then.
+    verified_in: AtomicU64,
     /// Its record changed since it was stored.
     changed: AtomicBool,
     /// Waits in the list of sessions with news for the store.
@@ -252,18 +255,27 @@ impl Session {
     }
 
     /// When the store was last known to have it.
-    pub(super) fn verified(&self) -> Timestamp {
-        Timestamp::from_millis(self.verified.load(Ordering::Acquire))
+    pub(super) fn verified(&self) -> Option<Verified> {
+        let at = self.verified.load(Ordering::Acquire);
+        let epoch = self.verified_in.load(Ordering::Acquire);
+        (at != DOUBT).then(|| Verified { at: Timestamp::from_millis(at), epoch })
     }
 
-    /// The store had it at `at`, which is before it was asked.
-    pub(super) fn verify(&self, at: Timestamp) {
-        self.verified.store(at.as_millis(), Ordering::Release);
+    /// The store had it when it was asked at `verified`.
+    pub(super) fn verify(&self, verified: Verified) {
+        // In this order: between the two, the session looks older than it is.
+        self.verified_in.store(verified.epoch, Ordering::Release);
+        self.verified.store(verified.at.as_millis(), Ordering::Release);
     }
 
     /// Nobody knows whether the store still has it.
     pub(super) fn doubt(&self) {
-        self.verified.store(i64::MIN, Ordering::Release);
+        self.verified.store(DOUBT, Ordering::Release);
+    }
+
+    /// Its browser says, under our signature, that it was seen then.
+    pub(super) fn seen(&self, at: Timestamp) {
+        self.last_seen.fetch_max(at.as_millis(), Ordering::Relaxed);
     }
 
     /// Takes over what other processes stored of the same session. Answers whether it is the same: what
@@ -273,12 +285,18 @@ impl Session {
             return false;
         }
         self.last_seen.fetch_max(stored.last_seen.load(Ordering::Relaxed), Ordering::Relaxed);
+        if stored.token().generation < self.token().generation {
+            // What another process stored took the place of something newer.
+            self.set_changed();
+        }
         self.token.advance(stored.token());
         self.stored_under(stored.key());
         if !self.changed.load(Ordering::Acquire) {
             self.key.store(stored.key.load(Ordering::Acquire), Ordering::Release);
         }
-        self.verify(stored.verified());
+        if let Some(verified) = stored.verified() {
+            self.verify(verified);
+        }
         true
     }
 
@@ -317,7 +335,8 @@ impl Session {
             stored_key: AtomicU32::new(key),
             token: PackedTokenAge::new(token),
             last_seen: AtomicI64::new(last_seen.as_millis()),
-            verified: AtomicI64::new(i64::MIN),
+            verified: AtomicI64::new(DOUBT),
+            verified_in: AtomicU64::new(0),
             changed: AtomicBool::new(false),
             listed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -442,6 +461,8 @@ fn context(id: SessionId, key: KeyId) -> Vec<u8> {
 }
 
 const VERSION: u8 = 1;
+/// No clock shows it.
+const DOUBT: i64 = i64::MIN;
 
 #[cfg(test)]
 mod tests {

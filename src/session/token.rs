@@ -74,6 +74,20 @@ impl SessionId {
         })
     }
 
+    /// The id that [`Self::to_hex`] wrote; nothing for any other text.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
+            return None;
+        }
+        for (place, byte) in bytes.iter_mut().enumerate() {
+            let start = place.saturating_mul(2);
+            *byte = u8::from_str_radix(text.get(start..start.saturating_add(2))?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
     /// A name for this session that may be told to backends: it leads to no id and no token.
     #[must_use]
     pub fn pseudonym(&self) -> String {
@@ -127,6 +141,19 @@ mod tests {
         assert_eq!(token.session(), token.clone().session());
         // Stores are full of ids: a change of the derivation would end every session.
         assert_eq!(token.session().to_string(), "60256693b7ff04b8");
+    }
+
+    #[test]
+    fn an_id_is_read_back_from_its_digits_and_nothing_else_is_one() {
+        let id = Token::generate().session();
+        assert_eq!(SessionId::from_hex(&id.to_hex()), Some(id));
+        for wrong in [
+            id.to_string(),
+            id.to_hex().to_ascii_uppercase() + "A",
+            id.to_hex().replacen(char::is_alphanumeric, "+", 1),
+        ] {
+            assert_eq!(SessionId::from_hex(&wrong), None, "{wrong}");
+        }
     }
 
     #[test]

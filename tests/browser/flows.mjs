@@ -1,7 +1,7 @@
 // What a person does in a browser, one function a flow; each throws when the gateway disappoints.
 
 import assert from 'node:assert/strict';
-import { ACCOUNT, LOGIN, LOGOUT, PASSWORD, USER, field, pathOf, signIn, submitLogin } from './stage.mjs';
+import { ACCOUNT, AGENTS, LOGIN, LOGOUT, PASSWORD, USER, field, pathOf, signIn, submitLogin } from './stage.mjs';
 
 const COOKIE = '__Host-vestibule';
 const DAY = 86_400;
@@ -222,7 +222,59 @@ export const flows = {
     for (const path of [LOGIN, LOGOUT, ACCOUNT]) await look(path);
     assert.deepEqual(complaints, []);
   },
+
+  // The other browser is named, its session ends, and this one goes on.
+  async another_session_is_ended_on_the_account_page(stage) {
+    const other = await (await stage.visitor({ userAgent: AGENTS.iphone })).newPage();
+    await signIn(other, '/whoami');
+    const page = await (await stage.visitor({ userAgent: AGENTS.firefox })).newPage();
+    await signIn(page, '/whoami');
+    await page.goto(ACCOUNT);
+    const sessions = page.getByRole('region', { name: 'Where you are signed in' }).getByRole('listitem');
+    assert.equal(await sessions.count(), 2);
+    assert.match(await sessions.filter({ hasText: 'Firefox on Linux' }).textContent(), /This one/);
+    await page.getByRole('button', { name: /^Sign out: Safari on iPhone/ }).click();
+    await page.getByRole('status').waitFor();
+    assert.equal(await sessions.count(), 1);
+    await other.reload();
+    assert.equal(pathOf(other), LOGIN);
+    await page.goto('/whoami');
+    assert.equal(await page.locator('#x-user-id').textContent(), USER);
+  },
+
+  // Two sessions are allowed: the third login asks which of them to end, and goes on to its page.
+  async too_many_sessions_are_chosen_from_without_javascript(stage) {
+    const [phone, desk] = [
+      await (await stage.visitor({ userAgent: AGENTS.iphone })).newPage(),
+      await (await stage.visitor({ userAgent: AGENTS.firefox })).newPage(),
+    ];
+    for (const page of [phone, desk]) await signIn(page, '/whoami');
+    const visitor = await stage.visitor({ javaScriptEnabled: false });
+    const page = await visitor.newPage();
+    await page.goto('/whoami?a=b');
+    assert.equal((await submitLogin(page)).status(), 200);
+    const choice = page.getByRole('group', { name: 'You are signed in on' }).getByRole('checkbox');
+    assert.equal(await choice.count(), 2);
+    assert.equal(await cookie(visitor), undefined, 'nobody is signed in yet');
+    await goOn(page);
+    await page.getByRole('alert').waitFor();
+    await page.getByRole('checkbox', { name: 'Safari on iPhone' }).check();
+    await goOn(page);
+    assert.equal(page.url(), `${stage.base}/whoami?a=b`);
+    assert.equal(await page.locator('#x-user-id').textContent(), USER);
+    await phone.reload();
+    assert.equal(pathOf(phone), LOGIN);
+    await desk.reload();
+    assert.equal(await desk.locator('#x-user-id').textContent(), USER);
+  },
 };
+
+async function goOn(page) {
+  await Promise.all([
+    page.waitForEvent('load'),
+    page.getByRole('button', { name: 'Sign out there and continue' }).click(),
+  ]);
+}
 
 async function pressSignOut(page) {
   const answer = page.waitForResponse((response) => response.request().method() === 'POST');

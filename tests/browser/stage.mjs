@@ -11,6 +11,13 @@ export const LOGIN = '/.vestibule/login';
 export const LOGOUT = '/.vestibule/logout';
 export const ACCOUNT = '/.vestibule/account';
 
+// What other browsers say they are.
+export const AGENTS = {
+  firefox: 'Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0',
+  iphone: 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) '
+    + 'Version/26.0 Mobile/15E148 Safari/604.1',
+};
+
 const EXECUTABLE = process.env.VESTIBULE_TEST_CHROMIUM ?? '/usr/bin/chromium';
 const ARGUMENTS = [
   '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',

@@ -10,19 +10,20 @@ use crate::harness::command::finish;
 use crate::harness::legacy::tests;
 
 macro_rules! flows {
-    ($($flow:ident)*) => {
-        $(
+    ($($stage:ident: $($flow:ident)*;)*) => {
+        $($(
             #[test]
             fn $flow() {
-                Stage::set().play("run.mjs", &[stringify!($flow)], &[]);
+                Stage::$stage().play("run.mjs", &[stringify!($flow)], &[]);
             }
-        )*
+        )*)*
 
-        const FLOWS: &[&str] = &[$(stringify!($flow)),*];
+        const FLOWS: &[&str] = &[$($(stringify!($flow)),*),*];
     };
 }
 
 flows! {
+    set:
     redirect_to_login_and_back
     login_shows_the_page_with_the_user
     login_by_keyboard_alone
@@ -40,6 +41,9 @@ flows! {
     websocket_from_the_page_is_echoed
     fetch_without_a_session_gets_json
     own_pages_load_without_a_complaint
+    another_session_is_ended_on_the_account_page;
+    with_room_for_two:
+    too_many_sessions_are_chosen_from_without_javascript;
 }
 
 #[test]
@@ -54,4 +58,5 @@ fn every_page_is_photographed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/screenshots");
     let folder = folder.to_str().expect("a path in UTF-8");
     Stage::set().play("screenshots.mjs", &[], &[folder]);
+    Stage::with_room_for_two().play("screenshots.mjs", &[], &[folder, "at-limit"]);
 }

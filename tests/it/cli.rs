@@ -125,14 +125,15 @@ fn keys_are_made_shown_and_retired() {
     assert_eq!(said(&folder.run(&["keys", "rotate"])), (0, rotated, ""));
     let status = folder.run(&["keys", "status"]).stdout;
     assert!(
-        status.starts_with("KEY       ROLE    CREATED                   AGE         SESSIONS\n"),
+        status.starts_with("KEY       ROLE    CREATED                   AGE         SESSIONS  CAN GO\n"),
         "{status}"
     );
     assert!(status.contains(&format!("\n{first}  verify  ")), "{status}");
     assert!(
-        status.ends_with("no gateway is running here: how many sessions depend on a key is not known\n"),
+        status.ends_with("no gateway is running here; this is what its session store holds\n"),
         "{status}"
     );
+    assert!(!folder.path("sessions.db").exists(), "who looks makes no store");
     let gone = format!(
         "key {first} is gone; cookies that it signed are refused\nno gateway is running here; it holds from the next start\n"
     );

@@ -12,6 +12,7 @@
 )]
 #![expect(clippy::wrong_self_convention, reason = "`get(...).as_page()` reads as it is meant")]
 
+mod admin_sessions;
 mod application;
 mod browser;
 mod cli;
@@ -23,6 +24,7 @@ mod headers;
 mod identity;
 mod import_rules;
 mod legacy;
+mod lifecycle;
 mod login;
 mod malformed;
 mod proxying;

@@ -87,7 +87,7 @@ fn a_rotated_key_signs_new_cookies_and_a_retired_one_opens_nothing_any_more() {
     assert_eq!(before.get("/").status, 200);
     let after = gateway.visitor().signed_in_as("alice");
     assert_ne!(signer(&after), old);
-    let retired = gateway.folder.run(&["keys", "retire", &old]);
+    let retired = gateway.folder.run(&["keys", "retire", &old, "--force"]);
     assert_eq!(
         (retired.code, retired.stdout),
         (

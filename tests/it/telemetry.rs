@@ -145,7 +145,7 @@ fn health_and_metrics_are_told_on_the_admin_listener_only() {
         assert!(found >= 0.0);
         assert!(gateway.admin("/metrics").text().contains(name.split('{').next().unwrap_or(name)), "{name}");
     }
-    for path in ["/reload", "/keys", "/sessions/end/alice", "/nothing"] {
+    for path in ["/reload", "/ask", "/keys", "/nothing"] {
         assert_eq!(gateway.admin(path).status, 404, "{path}");
     }
     assert!(gateway.visitor().page("/metrics").asks_login());

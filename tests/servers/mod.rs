@@ -1,7 +1,15 @@
 //! Real servers for tests: each on free loopback ports, in a folder of its own, ended on drop.
 //!
 //! Used by the unit tests of the stores and by the integration tests.
-#![allow(dead_code, unreachable_pub, reason = "each of the two test programs uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each of the test programs uses its own part")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test may fail wherever it stands"
+)]
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;

@@ -12,7 +12,7 @@ use http::header::{COOKIE, HeaderValue};
 use memchr::memchr;
 use zeroize::Zeroizing;
 
-use super::keyring::KeyRing;
+use super::keyring::{KeyId, KeyRing};
 
 mod strip;
 pub mod wire;
@@ -85,21 +85,21 @@ pub enum Found {
 /// Looks for the session cookie in all `Cookie` lines (HTTP/2 splits them, RFC 9113 8.2.3).
 #[must_use]
 pub fn find(headers: &HeaderMap, config: &Config, ring: &KeyRing) -> Found {
-    let mut parts = Parts([None; CHUNKS]);
-    for line in headers.get_all(COOKIE) {
-        for segment in Segments(Some(line.as_bytes())) {
-            let Some((name, value)) = pair(segment) else { continue };
-            let Some(place) = place(&config.name, name) else { continue };
-            if parts.put(place, value) == Put::Doubled {
-                return Found::Refused("doubled");
-            }
-        }
-    }
-    match parts.whole() {
+    match gather(headers, config) {
         Whole::Absent => Found::Absent,
         Whole::Refused(reason) => Found::Refused(reason),
         Whole::One(value) => wire::read(value, &config.name, ring),
         Whole::Several(value) => wire::read(&value, &config.name, ring),
+    }
+}
+
+/// The key that the session cookie names as its signer, whether or not that is true.
+#[must_use]
+pub fn claimed_signer(headers: &HeaderMap, config: &Config) -> Option<KeyId> {
+    match gather(headers, config) {
+        Whole::Absent | Whole::Refused(_) => None,
+        Whole::One(value) => wire::claimed_signer(value),
+        Whole::Several(value) => wire::claimed_signer(&value),
     }
 }
 
@@ -143,6 +143,20 @@ pub enum Form {
     Token,
     /// The token and the sealed record.
     Record,
+}
+
+fn gather<'a>(headers: &'a HeaderMap, config: &Config) -> Whole<'a> {
+    let mut parts = Parts([None; CHUNKS]);
+    for line in headers.get_all(COOKIE) {
+        for segment in Segments(Some(line.as_bytes())) {
+            let Some((name, value)) = pair(segment) else { continue };
+            let Some(place) = place(&config.name, name) else { continue };
+            if parts.put(place, value) == Put::Doubled {
+                return Whole::Refused("doubled");
+            }
+        }
+    }
+    parts.whole()
 }
 
 /// The values of our cookies: the first, and the chunks that may follow it.

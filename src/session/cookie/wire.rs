@@ -91,6 +91,13 @@ pub(super) fn read(value: &[u8], name: &str, ring: &KeyRing) -> Found {
     read_into(buffer.as_mut_slice(), value, name, ring)
 }
 
+/// The key that a value names, true or not.
+pub(super) fn claimed_signer(value: &[u8]) -> Option<KeyId> {
+    let wire = Zeroizing::new(URL_SAFE_NO_PAD.decode(value).ok()?);
+    let (_version, rest) = wire.split_first()?;
+    rest.first_chunk().map(|id| KeyId::from_bytes(*id))
+}
+
 fn read_into(buffer: &mut [u8], value: &[u8], name: &str, ring: &KeyRing) -> Found {
     let Ok(length) = URL_SAFE_NO_PAD.decode_slice(value, buffer) else { return Found::Refused("malformed") };
     let Some((wire, tag)) = buffer.get(..length).and_then(<[u8]>::split_last_chunk::<TAG>) else {

@@ -9,7 +9,7 @@ use http::header::HeaderValue;
 
 use super::{EndReason, Engine, Settings, Shared, trail::Cause};
 use crate::clock::Clock;
-use crate::identity::{AuthMethod, Identity};
+use crate::identity::{AuthMethod, Identity, UserId};
 use crate::session::binding::Device;
 use crate::session::cookie::{self, Form, Ticket};
 use crate::session::keyring::KeyRing;
@@ -26,12 +26,8 @@ impl Engine {
     pub async fn open(&self, login: Login<'_>) -> Result<Opened, OpenError> {
         let shared = &self.shared;
         let settings = shared.settings.load_full();
-        let user = login.identity.user.clone();
         if let Some(Limit { sessions, beyond: Beyond::Refuse }) = settings.policy.limit {
-            let live = self.sessions_of(&user).await?;
-            if live.len() >= sessions.get() {
-                return Err(OpenError::AtLimit(live));
-            }
+            shared.check_room(sessions.get(), &login.identity.user).await?;
         }
         let token = Token::generate();
         let session = Arc::new(login.session(&token, &settings.ring, &shared.clock));
@@ -39,13 +35,19 @@ impl Engine {
         let sealed = session.to_row(&settings.ring, ends_at);
         let row = sealed.ok_or_else(|| StoreError::Unavailable("the record cannot be sealed".to_owned()))?;
         let cookies = shared.cookies(&settings, &token, 0, &session).ok_or(OpenError::TooLarge)?;
-        session.verify(shared.clock.now());
+        session.verify(shared.freshness.present(shared.clock.now()));
         let look = shared.cache.look(session.id());
         shared.store.insert(row).await?;
         shared.take_in(look, &session);
         shared.note(EventKind::SessionCreated, &session, session.method().as_str(), Cause::default());
-        if let Some(Limit { sessions, beyond: Beyond::EvictOldest }) = settings.policy.limit {
-            shared.evict_beyond(sessions.get(), &session).await;
+        match settings.policy.limit {
+            Some(Limit { sessions, beyond: Beyond::EvictOldest }) => {
+                shared.evict_beyond(sessions.get(), &session).await;
+            }
+            Some(Limit { sessions, beyond: Beyond::Refuse }) => {
+                shared.withdraw_beyond(sessions.get(), &session).await?;
+            }
+            None => {}
         }
         Ok(Opened { cookies, session })
     }
@@ -115,6 +117,23 @@ impl Shared {
         let ticket = Ticket { token: token.clone(), generation, key: signer.id(), carried };
         let age = policy.lifetimes.cookie_age(session.times(), self.clock.now());
         cookie::set(&ticket.value(signer, &policy.cookie.name), &policy.cookie, age)
+    }
+
+    async fn check_room(&self, count: usize, user: &UserId) -> Result<(), OpenError> {
+        let live = self.sessions_of(user).await?;
+        if live.len() < count { Ok(()) } else { Err(OpenError::AtLimit(live)) }
+    }
+
+    /// Takes back a session that began while another login took the last place. Whichever of several
+    /// was stored last sees all others, so no more than allowed stay; perhaps fewer.
+    async fn withdraw_beyond(&self, count: usize, newest: &Session) -> Result<(), OpenError> {
+        let mut live = self.sessions_of(&newest.identity().user).await?;
+        live.retain(|session| session.id() != newest.id());
+        if live.len() < count {
+            return Ok(());
+        }
+        self.end(newest, EndReason::Evicted, Cause::default()).await?;
+        Err(OpenError::AtLimit(live))
     }
 
     /// Ends the oldest sessions of the user of `newest`, until no more than `count` are left. Its own

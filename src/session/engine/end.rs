@@ -82,7 +82,7 @@ impl EndReason {
         }
     }
 
-    const fn kind(self) -> EventKind {
+    pub(super) const fn kind(self) -> EventKind {
         match self {
             Self::Logout => EventKind::SessionEnded,
             Self::Revoked | Self::AccountDisabled | Self::Replaced | Self::Evicted => {
@@ -117,6 +117,11 @@ impl Shared {
         };
         self.bury_all(&stored, user, why);
         let removed = self.store.remove_user(user.clone()).await?;
+        // SECURITY: a session that was read before the store forgot it, and whose id it does not tell,
+        // may have come into memory since.
+        self.cache.outdate_reads();
+        let late: Vec<_> = self.cache.of_user(user).iter().map(|session| session.id()).collect();
+        self.bury_all(&late, user, why);
         // Those that began meanwhile.
         let late: Vec<_> = removed.iter().copied().filter(|id| !stored.contains(id)).collect();
         self.bury_all(&late, user, why);

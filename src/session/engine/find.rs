@@ -46,6 +46,10 @@ impl Shared {
     /// The session with this id, if it lives by the rules and keys of this moment.
     pub(super) async fn find(&self, id: SessionId, source: Source<'_>) -> Result<Sought, StoreError> {
         let (cached, now) = (self.cache.get(id), self.clock.now());
+        if let (Some(session), Source::Browser(carried, _)) = (&cached, source) {
+            // Another gateway may have seen it later, and nobody but the browser tells.
+            session.seen(carried.last_seen);
+        }
         if let Some(session) = &cached
             && self.is_certain(session, now)
         {
@@ -72,7 +76,7 @@ impl Shared {
                 Look::Buried(why) => return Ok(self.buried(id, why, source)),
                 Look::Unknown(ticket) => ticket,
             };
-            let asked = self.clock.now();
+            let asked = self.freshness.present(self.clock.now());
             let Some(session) = self.load(id, source).await? else {
                 self.cache.lose(id);
                 return Ok(Sought::Gone);

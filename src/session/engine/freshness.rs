@@ -4,7 +4,7 @@
 //! long as the store tells of changes. Invariant: the answer errs towards asking again; a clock that
 //! was moved back makes nothing last longer.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{OnceLock, Weak};
 use std::time::Duration;
 
@@ -17,18 +17,26 @@ use crate::session::token::SessionId;
 #[derive(Debug)]
 pub(super) struct Freshness {
     sharing: OnceLock<Sharing>,
-    /// Since when changes are told.
-    since: AtomicI64,
-    /// Until when they were told; [`NOW`] while they are.
+    /// Moves whenever the telling begins or ends: odd while changes are told. No clock is compared, so
+    /// none that is moved makes a session look as if it were read during the present telling.
+    epoch: AtomicU64,
+    /// Until when changes were told, if they are not now.
     until: AtomicI64,
     confirmed: AtomicI64,
+}
+
+/// When the store was asked for a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::session) struct Verified {
+    pub(in crate::session) at: Timestamp,
+    pub(in crate::session) epoch: u64,
 }
 
 impl Freshness {
     pub(super) fn new() -> Self {
         Self {
             sharing: OnceLock::new(),
-            since: AtomicI64::new(i64::MAX),
+            epoch: AtomicU64::new(0),
             until: AtomicI64::new(i64::MIN),
             confirmed: AtomicI64::new(i64::MIN),
         }
@@ -39,26 +47,32 @@ impl Freshness {
         let _first = self.sharing.set(sharing);
     }
 
+    /// To be taken before the store is asked.
+    pub(super) fn present(&self, now: Timestamp) -> Verified {
+        Verified { at: now, epoch: self.epoch.load(Ordering::Acquire) }
+    }
+
     /// Whether a session that the store had at `verified` is still right at `now`, or was no longer ago
-    /// than `leeway`.
-    pub(super) fn holds(&self, verified: Timestamp, now: Timestamp, leeway: Duration) -> bool {
+    /// than `leeway`. Nothing for a session that is in doubt.
+    pub(super) fn holds(&self, verified: Option<Verified>, now: Timestamp, leeway: Duration) -> bool {
         if self.sharing.get() == Some(&Sharing::Exclusive) {
             return true;
         }
-        let covered = verified.as_millis() > self.since.load(Ordering::Acquire);
-        let known = if covered { self.until.load(Ordering::Acquire) } else { verified.as_millis() };
-        if known == NOW {
+        // SECURITY: what is in doubt holds for no leeway, however long.
+        let Some(Verified { at, epoch }) = verified else { return false };
+        let present = self.epoch.load(Ordering::Acquire);
+        if is_told(present) && epoch == present {
             return true;
         }
-        let known = Timestamp::from_millis(known);
-        // SECURITY: what is in doubt holds for no leeway, however long.
-        verified.as_millis() != i64::MIN && known <= now && now.since(known) <= leeway
+        let was_covered = !is_told(present) && is_told(epoch) && epoch.wrapping_add(1) == present;
+        let until = Timestamp::from_millis(self.until.load(Ordering::Acquire));
+        let known = if was_covered { at.max(until) } else { at };
+        known <= now && now.since(known) <= leeway
     }
 
     fn began(&self, now: Timestamp) {
         self.confirmed.store(now.as_millis(), Ordering::Release);
-        self.since.store(now.as_millis(), Ordering::Release);
-        self.until.store(NOW, Ordering::Release);
+        self.move_epoch(|epoch| if is_told(epoch) { epoch.wrapping_add(2) } else { epoch.wrapping_add(1) });
     }
 
     fn confirmed(&self, now: Timestamp) {
@@ -67,7 +81,16 @@ impl Freshness {
 
     fn lost(&self) {
         self.until.store(self.confirmed.load(Ordering::Acquire), Ordering::Release);
+        self.move_epoch(|epoch| if is_told(epoch) { epoch.wrapping_add(1) } else { epoch });
     }
+
+    fn move_epoch(&self, to: impl Fn(u64) -> u64) {
+        let _always = self.epoch.fetch_update(Ordering::AcqRel, Ordering::Acquire, |epoch| Some(to(epoch)));
+    }
+}
+
+const fn is_told(epoch: u64) -> bool {
+    epoch % 2 == 1
 }
 
 /// What a store tells of the changes by other processes.
@@ -89,16 +112,23 @@ impl Listener for News {
 
     fn changed(&self, id: SessionId) {
         if let Some(engine) = self.0.upgrade() {
-            engine.cache.doubt(id);
-            engine.tell_of_an_end();
+            // Most changes are of sessions that are of no concern here.
+            if engine.cache.doubt(id) {
+                engine.tell_of_an_end();
+            }
         }
     }
 
     fn changed_user(&self, user: &UserId) {
         if let Some(engine) = self.0.upgrade() {
-            for session in engine.cache.of_user(user) {
-                engine.cache.doubt(session.id());
-            }
+            engine.cache.doubt_user(user);
+            engine.tell_of_an_end();
+        }
+    }
+
+    fn changed_some(&self) {
+        if let Some(engine) = self.0.upgrade() {
+            engine.cache.doubt_all();
             engine.tell_of_an_end();
         }
     }
@@ -109,9 +139,6 @@ impl Listener for News {
         }
     }
 }
-
-/// No wall clock shows it.
-const NOW: i64 = i64::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -129,41 +156,72 @@ mod tests {
         freshness
     }
 
+    fn read(freshness: &Freshness, second: i64) -> Option<Verified> {
+        Some(freshness.present(at(second)))
+    }
+
     #[test]
     fn what_nobody_else_changes_holds_for_ever() {
-        assert!(shared(Sharing::Exclusive).holds(at(0), at(1_000_000), RECHECK));
+        let freshness = shared(Sharing::Exclusive);
+        assert!(freshness.holds(read(&freshness, 0), at(1_000_000), RECHECK));
     }
 
     #[test]
     fn what_nobody_tells_of_holds_for_a_moment() {
         let freshness = shared(Sharing::Untold);
-        assert!(freshness.holds(at(0), at(5), RECHECK));
-        assert!(!freshness.holds(at(0), at(6), RECHECK));
+        assert!(freshness.holds(read(&freshness, 0), at(5), RECHECK));
+        assert!(!freshness.holds(read(&freshness, 0), at(6), RECHECK));
     }
 
     #[test]
     fn what_is_told_of_holds_as_long_as_the_telling_and_a_moment_more() {
         let freshness = shared(Sharing::Told);
-        assert!(!freshness.holds(at(0), at(100), RECHECK), "nothing is told yet");
+        let before = read(&freshness, 9);
         freshness.began(at(10));
-        assert!(freshness.holds(at(11), at(1_000), RECHECK));
-        assert!(!freshness.holds(at(9), at(1_000), RECHECK), "it was read before");
+        let during = read(&freshness, 11);
+        assert!(freshness.holds(during, at(1_000), RECHECK));
+        assert!(!freshness.holds(before, at(1_000), RECHECK), "it was read before");
         freshness.confirmed(at(1_000));
         freshness.lost();
-        assert!(freshness.holds(at(11), at(1_005), RECHECK));
-        assert!(!freshness.holds(at(11), at(1_006), RECHECK));
+        assert!(freshness.holds(during, at(1_005), RECHECK));
+        assert!(!freshness.holds(during, at(1_006), RECHECK));
+        assert!(freshness.holds(read(&freshness, 1_006), at(1_007), RECHECK), "it was read since");
         freshness.began(at(1_010));
-        assert!(!freshness.holds(at(11), at(1_010), RECHECK), "something may have been missed");
-        assert!(freshness.holds(at(1_011), at(2_000), RECHECK));
+        assert!(!freshness.holds(during, at(1_010), RECHECK), "something may have been missed");
+        assert!(freshness.holds(read(&freshness, 1_011), at(2_000), RECHECK));
     }
 
     #[test]
-    fn a_clock_that_was_moved_back_and_a_doubt_make_it_ask() {
-        let freshness = shared(Sharing::Untold);
-        assert!(!freshness.holds(at(3_600), at(0), RECHECK));
-        assert!(!freshness.holds(Timestamp::from_millis(i64::MIN), at(0), Duration::MAX));
-        let told = shared(Sharing::Told);
-        told.began(at(0));
-        assert!(!told.holds(Timestamp::from_millis(i64::MIN), at(0), Duration::MAX / 2));
+    fn two_beginnings_or_two_ends_in_a_row_trust_nothing_from_before() {
+        let freshness = shared(Sharing::Told);
+        freshness.began(at(0));
+        let first = read(&freshness, 1);
+        freshness.began(at(100));
+        assert!(!freshness.holds(first, at(101), RECHECK));
+        let second = read(&freshness, 102);
+        freshness.confirmed(at(103));
+        freshness.lost();
+        freshness.lost();
+        assert!(freshness.holds(second, at(104), RECHECK));
+        assert!(!freshness.holds(first, at(104), RECHECK));
+    }
+
+    #[test]
+    fn a_clock_that_was_moved_back_makes_it_ask() {
+        let freshness = shared(Sharing::Told);
+        freshness.began(at(3_500));
+        let ahead = read(&freshness, 3_600);
+        freshness.confirmed(at(3_600));
+        freshness.lost();
+        assert!(!freshness.holds(ahead, at(0), RECHECK));
+        freshness.began(at(60));
+        assert!(!freshness.holds(ahead, at(61), Duration::from_hours(1)));
+    }
+
+    #[test]
+    fn what_is_in_doubt_holds_for_no_leeway() {
+        let freshness = shared(Sharing::Told);
+        freshness.began(at(0));
+        assert!(!freshness.holds(None, at(0), Duration::MAX));
     }
 }

@@ -33,11 +33,14 @@ mod end;
 mod find;
 mod freshness;
 mod guest;
+mod inspect;
 mod list;
 mod trail;
 mod upkeep;
 mod visit;
 
+#[cfg(test)]
+mod carried_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -46,10 +49,12 @@ mod trials;
 pub use begin::{Login, OpenError, Opened};
 pub use end::EndReason;
 use find::Source;
+pub(super) use freshness::Verified;
 use freshness::{Freshness, News};
 pub use guest::Guest;
-pub use list::{Listed, Page};
-pub use visit::{Activity, Live, Resumed, Visit};
+pub use inspect::{Inspection, Standing};
+pub use list::{Listed, OfUser, Others, Page, Stats};
+pub use visit::{Activity, Live, Renewal, Resumed, Visit};
 
 /// What a request presents, before anybody looks for its session.
 pub type Presented = Found;

@@ -1,6 +1,7 @@
 //! The engine with stores that wait, fail and lie.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,13 +12,13 @@ use tokio::sync::Notify;
 use super::*;
 use crate::clock::ClockHand;
 use crate::identity::{AuthMethod, Identity};
-use crate::session::StoreKind;
 use crate::session::binding::Device;
 use crate::session::keyring::KeyId;
 use crate::session::lifetime::{Ended, Remember};
 use crate::session::store::memory::MemoryStore;
 use crate::session::store::{Answer, Entry, Place, Row, Touch};
 use crate::session::token::SessionId;
+use crate::session::{Beyond, Limit, StoreKind};
 use crate::telemetry::audit::{EventKind, Lines};
 
 /// A memory store that a test holds up, breaks, or makes answer with another row.
@@ -90,7 +91,12 @@ impl SessionStore for Odd {
     }
 
     fn of_user(&self, user: UserId) -> Answer<'_, Vec<Entry>> {
-        self.unless_broken(Box::pin(async move { self.0.inner.of_user(user).await }))
+        self.unless_broken(Box::pin(async move {
+            let entries = self.0.inner.of_user(user).await;
+            // A real store takes its time; others act meanwhile.
+            tokio::task::yield_now().await;
+            entries
+        }))
     }
 
     fn remove_user(&self, user: UserId) -> Answer<'_, Vec<SessionId>> {
@@ -194,7 +200,8 @@ fn made_up() -> Ticket {
 const DEVICE: Device<'static> =
     Device { user_agent: "test", address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)) };
 
-const VISIT: Visit<'static> = Visit { device: DEVICE, activity: Activity::Counts, request_id: "r" };
+pub(super) const VISIT: Visit<'static> =
+    Visit { device: DEVICE, activity: Activity::Counts, request_id: "r" };
 
 const fn minutes(count: u64) -> Duration {
     Duration::from_secs(count * 60)
@@ -301,7 +308,7 @@ async fn a_logout_that_the_store_did_not_take_holds_here_and_is_tried_again() {
     assert_eq!(bench.state(&token).await, "gone", "the row is still there");
     bench.engine.shared.flush().await.unwrap();
     assert!(bench.store.row(token.token.session()).await.is_none());
-    assert!(bench.engine.shared.cache.buried().is_empty());
+    assert!(bench.engine.shared.cache.buried() == (vec![], vec![]));
     assert_eq!(bench.lines.count(EventKind::SessionEnded), 1);
 }
 
@@ -329,6 +336,22 @@ async fn ending_a_user_ends_all_their_sessions_and_nobody_elses() {
     assert_eq!(bench.lines.count(EventKind::SessionRevoked), 2);
     let users: Vec<_> = bench.engine.users().await.unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(users, ["bob"]);
+}
+
+#[tokio::test]
+async fn of_logins_at_the_same_moment_no_more_than_allowed_stay() {
+    for beyond in [Beyond::Refuse, Beyond::EvictOldest] {
+        let bench = Bench::new();
+        let limit = Some(Limit { sessions: NonZeroUsize::new(2).unwrap(), beyond });
+        bench.engine.reload(Policy { limit, ..Policy::plain() }, bench.engine.ring());
+        let open = || bench.engine.open(login("alice", Remember::No));
+        let opened = tokio::join!(open(), open(), open(), open());
+        let refused =
+            [&opened.0, &opened.1, &opened.2, &opened.3].into_iter().filter(|it| it.is_err()).count();
+        assert_eq!(refused, if beyond == Beyond::Refuse { 2 } else { 0 });
+        let alice = UserId::try_from("alice").unwrap();
+        assert_eq!(bench.engine.sessions_of(&alice).await.unwrap().len(), 2, "{beyond:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,10 @@
 //! The engine on a Redis, which counts what it is asked.
 
+use std::time::Duration;
+
 use super::tests::{login, state, ticket};
 use super::*;
+use crate::clock::Timestamp;
 use crate::session::StoreKind;
 use crate::session::lifetime::Remember;
 use crate::session::store::servers::redis::Redis as Server;
@@ -29,13 +32,15 @@ async fn a_session_that_is_not_in_memory_is_one_round_trip_and_every_other_reque
 #[tokio::test(flavor = "multi_thread")]
 async fn activity_is_one_write_a_session_and_flush_however_many_requests_there_were() {
     let stand = Stand::new();
-    let first = stand.engine().await;
+    let engine = stand.engine().await;
+    eventually(|| engine.shared.freshness.present(Timestamp::default()).epoch % 2 == 1).await;
     let mut tickets = Vec::new();
     for number in 0..50 {
-        tickets.push(sign_in(&first, &format!("person{number}")).await);
+        tickets.push(sign_in(&engine, &format!("person{number}")).await);
     }
-    // Redis tells every gateway of a login, the one where it happened included, which then asks once more.
-    let engine = stand.engine().await;
+    // Redis tells of each login, in their order, and what it tells of is read once more.
+    let last = tickets[49].token.session();
+    eventually(|| engine.shared.cache.get(last).unwrap().verified().is_none()).await;
     for ticket in &tickets {
         assert_eq!(state(&engine, ticket).await, "live");
     }
@@ -98,6 +103,17 @@ impl Stand {
     fn count(&self, command: &str) -> u64 {
         self.counts().iter().find(|(name, _)| name == command).map_or(0, |(_, count)| *count)
     }
+}
+
+/// Waits, for some seconds at most, until `is_so`.
+async fn eventually(is_so: impl Fn() -> bool) {
+    for _ in 0..1_000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it never was so");
 }
 
 async fn sign_in(engine: &Engine, user: &str) -> Ticket {

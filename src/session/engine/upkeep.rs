@@ -15,9 +15,11 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::clock::{Stopwatch, Timestamp};
 use crate::session::cache::{Burial, Buried};
+use crate::session::cookie::Form;
 use crate::session::lifetime::{Ended, Times};
 use crate::session::record::{Listing, Session};
 use crate::session::store::{Entry, Resealed, StoreError, Touch};
+use crate::session::token::SessionId;
 use crate::telemetry::audit::EventKind;
 
 use super::{Shared, trail::Cause};
@@ -144,7 +146,20 @@ impl Shared {
     }
 
     async fn flush_buried(&self) -> Result<(), StoreError> {
-        for batch in self.cache.buried().chunks(BATCH) {
+        let (ended, expired) = self.cache.buried();
+        self.forget_in_store(&ended).await?;
+        match self.form {
+            Form::Token => self.forget_in_store(&expired).await,
+            // What its browser keeps says itself that it has expired.
+            Form::Record => {
+                self.cache.forget_all(&expired);
+                Ok(())
+            }
+        }
+    }
+
+    async fn forget_in_store(&self, buried: &[SessionId]) -> Result<(), StoreError> {
+        for batch in buried.chunks(BATCH) {
             self.store.remove(batch.to_vec()).await?;
             self.cache.forget_all(batch);
         }

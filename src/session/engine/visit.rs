@@ -53,9 +53,26 @@ pub enum Resumed {
 pub struct Live {
     /// The session.
     pub session: Arc<Session>,
-    /// The `Set-Cookie` values that bring the browser's cookie up to date; mostly none. An answer that
-    /// cannot carry them may drop them: the next one gets them again.
-    pub cookies: Vec<HeaderValue>,
+    /// What brings the browser's cookie up to date; mostly nothing. An answer that cannot carry it may
+    /// drop it: the next one gets it again.
+    pub renewal: Option<Renewal>,
+}
+
+/// A newer cookie for the browser of a session.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    session: Arc<Session>,
+    generation: u32,
+    cookies: Vec<HeaderValue>,
+}
+
+impl Renewal {
+    /// The `Set-Cookie` values; none if the browser has shown a newer token since. To be asked for when
+    /// the answer goes out, which may be long after the request came.
+    #[must_use]
+    pub fn into_cookies(self) -> Vec<HeaderValue> {
+        if self.session.token().generation > self.generation { Vec::new() } else { self.cookies }
+    }
 }
 
 impl Shared {
@@ -87,8 +104,8 @@ impl Shared {
         if visit.activity == Activity::Counts {
             self.touch(&session, now);
         }
-        let cookies = self.update(&settings, &session, ticket, state);
-        Resumed::Live(Live { session, cookies })
+        let renewal = self.update(&settings, &session, ticket, state);
+        Resumed::Live(Live { session, renewal })
     }
 
     /// The cookies that bring a browser up to date. Its record moves to the key that signs as soon as the
@@ -99,7 +116,7 @@ impl Shared {
         session: &Arc<Session>,
         ticket: &Ticket,
         state: TokenState,
-    ) -> Vec<HeaderValue> {
+    ) -> Option<Renewal> {
         let signer = settings.ring.signer().id();
         if ticket.key == signer && session.key() != signer {
             session.rekey(signer);
@@ -112,8 +129,9 @@ impl Shared {
             _ if ticket.key != signer || self.is_outdated(settings, session, ticket) => Some(current),
             _ => None,
         };
-        next.and_then(|generation| self.cookies(settings, &ticket.token, generation, session))
-            .unwrap_or_default()
+        let generation = next?;
+        let cookies = self.cookies(settings, &ticket.token, generation, session)?;
+        Some(Renewal { session: Arc::clone(session), generation, cookies })
     }
 
     /// Whether a record that its browser keeps is too far behind the session.

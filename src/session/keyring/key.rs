@@ -105,6 +105,7 @@ pub struct Key {
     secret: Secret<[u8; Self::SECRET]>,
     macs: Macs,
     seal: LessSafeKey,
+    proof_seal: LessSafeKey,
 }
 
 impl Key {
@@ -132,30 +133,22 @@ impl Key {
     /// Encrypts `plain` so that nobody without the key can read or change it, or present it for
     /// another `context`.
     #[must_use]
-    pub fn seal(&self, context: &[u8], mut plain: Vec<u8>) -> Option<Vec<u8>> {
-        // SECURITY: random nonces are safe here: GCM-SIV loses nothing but equality if one repeats.
-        let nonce: [u8; NONCE_LEN] = *random();
-        let tag = self.seal.seal_in_place_separate_tag(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(context),
-            &mut plain,
-        );
-        let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + AES_256_GCM_SIV.tag_len());
-        sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(&plain);
-        sealed.extend_from_slice(tag.ok()?.as_ref());
-        Some(sealed)
+    pub fn seal(&self, context: &[u8], plain: Vec<u8>) -> Option<Vec<u8>> {
+        seal(&self.seal, context, plain)
     }
 
     /// What [`Self::seal`] was given, if this key sealed it for this `context`.
     #[must_use]
     pub fn open(&self, context: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
-        let mut text = Zeroizing::new(sealed.to_vec());
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let length = self.seal.open_in_place(nonce, Aad::from(context), text.as_mut_slice()).ok()?.len();
-        text.truncate(length);
-        Some(text)
+        open(&self.seal, context, sealed)
+    }
+
+    pub(super) fn seal_proof(&self, context: &[u8], plain: Vec<u8>) -> Option<Vec<u8>> {
+        seal(&self.proof_seal, context, plain)
+    }
+
+    pub(super) fn open_proof(&self, context: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        open(&self.proof_seal, context, sealed)
     }
 
     pub(super) fn new(
@@ -171,7 +164,8 @@ impl Key {
             record: keyed(&secret, b"vestibule 1 record tag"),
         };
         let seal = sealing(&secret, b"vestibule 1 record seal");
-        Self { id, created, role, secret, macs, seal }
+        let proof_seal = sealing(&secret, b"vestibule 1 login proof seal");
+        Self { id, created, role, secret, macs, seal, proof_seal }
     }
 
     pub(super) fn generate(id: KeyId, created: Timestamp) -> Self {
@@ -237,6 +231,30 @@ fn keyed(secret: &Secret<[u8; Key::SECRET]>, label: &[u8]) -> Hmac<Sha256> {
 fn sealing(secret: &Secret<[u8; Key::SECRET]>, label: &[u8]) -> LessSafeKey {
     let key = derive(secret, label);
     LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, key.as_slice()).expect("32 bytes"))
+}
+
+fn seal(cipher: &LessSafeKey, context: &[u8], mut plain: Vec<u8>) -> Option<Vec<u8>> {
+    // SECURITY: random nonces are safe here: GCM-SIV loses nothing but equality if one repeats.
+    let nonce: [u8; NONCE_LEN] = *random();
+    let tag = cipher.seal_in_place_separate_tag(
+        Nonce::assume_unique_for_key(nonce),
+        Aad::from(context),
+        &mut plain,
+    );
+    let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + AES_256_GCM_SIV.tag_len());
+    sealed.extend_from_slice(&nonce);
+    sealed.extend_from_slice(&plain);
+    sealed.extend_from_slice(tag.ok()?.as_ref());
+    Some(sealed)
+}
+
+fn open(cipher: &LessSafeKey, context: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
+    let mut text = Zeroizing::new(sealed.to_vec());
+    let nonce = Nonce::assume_unique_for_key(*nonce);
+    let length = cipher.open_in_place(nonce, Aad::from(context), text.as_mut_slice()).ok()?.len();
+    text.truncate(length);
+    Some(text)
 }
 
 /// The first block of HKDF-Expand (RFC 5869 section 2.3).

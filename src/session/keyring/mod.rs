@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, io};
 
+use zeroize::Zeroizing;
+
 use crate::clock::Timestamp;
 use crate::secret::Secret;
 
@@ -47,11 +49,30 @@ impl KeyRing {
     /// This ring with a new key that signs from now on; the others only verify.
     #[must_use]
     pub fn rotate(&self, now: Timestamp) -> Self {
-        let id = std::iter::repeat_with(random_id).find(|&id| self.key(id).is_none());
-        let signer = Arc::new(Key::generate(id.unwrap_or_else(random_id), now));
+        let signer = Arc::new(self.new_key(now));
         let mut keys: Vec<_> = self.keys.iter().map(|key| Arc::new(key.with_role(KeyRole::Verify))).collect();
         keys.push(Arc::clone(&signer));
         Self { keys, signer }
+    }
+
+    /// This ring with a new key that does not sign yet, so that several gateways can learn to verify it
+    /// before one of them signs. Answers the key's id too.
+    #[must_use]
+    pub fn stage(&self, now: Timestamp) -> (Self, KeyId) {
+        let staged = self.new_key(now).with_role(KeyRole::Verify);
+        let id = staged.id();
+        let mut keys = self.keys.clone();
+        keys.push(Arc::new(staged));
+        (Self { keys, signer: Arc::clone(&self.signer) }, id)
+    }
+
+    /// This ring with the key `id` as the one that signs; the others only verify.
+    pub fn activate(&self, id: KeyId) -> Result<Self, KeyRingError> {
+        let role = |key: &Key| if key.id() == id { KeyRole::Active } else { KeyRole::Verify };
+        if self.key(id).is_none() {
+            return Err(KeyProblem::Unknown(id).into());
+        }
+        Ok(Self::new(self.keys.iter().map(|key| Arc::new(key.with_role(role(key)))).collect())?)
     }
 
     /// This ring without the key `id`: what it signed and sealed is worth nothing from then on.
@@ -106,6 +127,25 @@ impl KeyRing {
     #[must_use]
     pub fn verify(&self, purpose: Purpose, key: KeyId, message: &[u8], tag: &[u8]) -> bool {
         self.key(key).is_some_and(|key| key.verify(purpose, &[message], tag))
+    }
+
+    /// Encrypts, by the key that signs, what a login proved, for the same `context` to show again.
+    #[must_use]
+    pub fn seal_proof(&self, context: &[u8], plain: Vec<u8>) -> Option<Vec<u8>> {
+        let sealed = self.signer.seal_proof(context, plain)?;
+        Some([self.signer.id().as_bytes().as_slice(), &sealed].concat())
+    }
+
+    /// What [`Self::seal_proof`] was given, if a listed key sealed it for this `context`.
+    #[must_use]
+    pub fn open_proof(&self, context: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (key, sealed) = sealed.split_first_chunk::<4>()?;
+        self.key(KeyId::from_bytes(*key))?.open_proof(context, sealed)
+    }
+
+    fn new_key(&self, now: Timestamp) -> Key {
+        let id = std::iter::repeat_with(random_id).find(|&id| self.key(id).is_none());
+        Key::generate(id.unwrap_or_else(random_id), now)
     }
 
     fn new(keys: Vec<Arc<Key>>) -> Result<Self, KeyProblem> {
@@ -246,6 +286,35 @@ mod tests {
         assert!(!ring.verify(Purpose::LoginForm, KeyId::from_bytes([0; 4]), b"message", &tag));
         assert!(!ring.verify(Purpose::LoginForm, key, b"message", &tag[..31]));
         assert!(!ring.verify(Purpose::LoginForm, key, b"message", b""));
+    }
+
+    #[test]
+    fn a_staged_key_verifies_and_signs_only_when_it_is_activated() {
+        let old = KeyRing::generate(day(0));
+        let (staged, id) = old.stage(day(1));
+        assert_eq!(staged.signer().id(), old.signer().id());
+        let active = staged.activate(id).unwrap();
+        let (key, tag) = active.sign(Purpose::LoginForm, b"message");
+        assert_eq!(key, id);
+        assert!(staged.verify(Purpose::LoginForm, key, b"message", &tag), "a gateway that is behind");
+        assert!(!old.verify(Purpose::LoginForm, key, b"message", &tag));
+        let back = active.activate(old.signer().id()).unwrap();
+        assert_eq!(back.signer().id(), old.signer().id());
+        assert!(old.activate(id).unwrap_err().to_string().contains("there is no key"));
+    }
+
+    #[test]
+    fn a_sealed_proof_opens_in_its_own_context_after_a_rotation_and_is_no_record() {
+        let old = KeyRing::generate(day(0));
+        let sealed = old.seal_proof(b"browser", b"proof".to_vec()).unwrap();
+        let new = old.rotate(day(1));
+        assert_eq!(new.open_proof(b"browser", &sealed).unwrap().as_slice(), b"proof");
+        assert!(new.open_proof(b"another", &sealed).is_none());
+        assert!(KeyRing::generate(day(0)).open_proof(b"browser", &sealed).is_none());
+        assert!(old.signer().open(b"browser", &sealed[4..]).is_none());
+        for length in 0..sealed.len() {
+            assert!(new.open_proof(b"browser", &sealed[..length]).is_none(), "cut to {length}");
+        }
     }
 
     #[test]

@@ -163,7 +163,11 @@ async fn a_new_record_takes_the_place_of_the_old(store: &dyn SessionStore) {
     // News from a process that does not know the new record yet.
     store.touch(vec![touch(&before, 30)]).await.unwrap();
     let later = Row { last_seen: second(30), expires_at: second(130), ..after };
-    assert_eq!(store.load(before.id).await, Ok(Some(later)));
+    assert_eq!(store.load(before.id).await, Ok(Some(later.clone())));
+    // A record from a process that saw the session earlier.
+    let resealed = Some(Resealed { key: key(7), record: vec![8; 60] });
+    store.touch(vec![Touch { key: key(7), resealed, ..touch(&before, 25) }]).await.unwrap();
+    assert_eq!(store.load(before.id).await, Ok(Some(Row { record: vec![8; 60], ..later })));
 }
 
 async fn removing_twice_is_no_error(store: &dyn SessionStore) {

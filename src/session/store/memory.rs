@@ -133,17 +133,18 @@ impl Tables {
     }
 
     fn touch(&mut self, touch: Touch) {
-        let Some(row) = self.rows.get_mut(&touch.id).filter(|row| row.last_seen <= touch.last_seen) else {
-            return;
-        };
-        self.ends.remove(&row.place());
-        row.last_seen = touch.last_seen;
-        row.expires_at = touch.expires_at;
-        self.ends.insert(row.place());
+        let Some(row) = self.rows.get_mut(&touch.id) else { return };
         if let Some(resealed) = touch.resealed {
             row.key = resealed.key;
             row.record = resealed.record;
         }
+        if row.last_seen > touch.last_seen {
+            return;
+        }
+        self.ends.remove(&row.place());
+        row.last_seen = touch.last_seen;
+        row.expires_at = touch.expires_at;
+        self.ends.insert(row.place());
     }
 
     fn remove(&mut self, id: SessionId) -> bool {

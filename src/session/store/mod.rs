@@ -7,7 +7,8 @@
 //!   error. Who confuses them logs everybody out, or lets everybody in.
 //! * When [`SessionStore::remove`] and [`SessionStore::remove_user`] answer, the sessions are gone for
 //!   good, whatever happens to the process next (for a store that outlives the process).
-//! * [`SessionStore::touch`] never moves a last-seen time back and never brings a session back.
+//! * [`SessionStore::touch`] never moves a last-seen time back and never brings a session back. A new
+//!   record is taken even where another process saw the session later.
 //! * The sessions of a user, of a key and of a time are found by an index, never by a scan.
 //! * A row that cannot be read is [`StoreError::Corrupt`], and harms no other row.
 //! * Nothing is begun late: the queue and the wait of every call are bounded.
@@ -211,8 +212,10 @@ pub trait Listener: Send + Sync {
     fn changed(&self, id: SessionId);
     /// Sessions of this user were changed or removed.
     fn changed_user(&self, _: &UserId) {
-        self.lost();
+        self.changed_some();
     }
+    /// Sessions were changed or removed, and nobody knows which.
+    fn changed_some(&self);
     /// Changes may be missed from the last confirmation on, until the next beginning.
     fn lost(&self);
 }

@@ -189,9 +189,10 @@ fn update(touch: &Touch) -> String {
         let (key, record) = (Literal(resealed.key.as_bytes()), Literal(&resealed.record));
         format!(", key_id = {key}, record = {record}")
     });
+    // An assignment sees those before it, so the end comes first.
     format!(
-        "UPDATE vestibule_sessions SET last_seen = {seen}, expires_at = {ends}{resealed} \
-         WHERE id = {id} AND last_seen <= {seen}",
+        "UPDATE vestibule_sessions SET expires_at = IF(last_seen <= {seen}, {ends}, expires_at), \
+         last_seen = GREATEST(last_seen, {seen}){resealed} WHERE id = {id}",
         seen = touch.last_seen.as_millis(),
         ends = touch.expires_at.as_millis(),
         resealed = resealed.unwrap_or_default(),
@@ -496,6 +497,8 @@ mod tests {
         fn began(&self) {}
         fn confirmed(&self) {}
         fn changed(&self, _: SessionId) {}
+        fn changed_some(&self) {}
+
         fn lost(&self) {}
     }
 }

@@ -1,8 +1,8 @@
 //! Sessions in a PostgreSQL database, for several gateways.
 //!
-//! How the server is reached is left to [`crate::storage::sql`]. A gateway that removes a session or
-//! changes its record gives notice to the others within the same statement, so that they hear of it
-//! when it is done and not without. PgBouncer in transaction mode passes no notices on: a gateway behind
+//! How the server is reached is left to [`crate::storage::sql`]. A gateway that keeps or removes a
+//! session or changes its record gives notice to the others within the same statement, so that they hear
+//! of it when it is done and not without. PgBouncer in transaction mode passes no notices on: a gateway behind
 //! it never hears that the listening began, and must be given the server itself.
 //! Invariants: all statements lock rows in the order of their ids, so that they never block each
 //! other; a value that is not what its column should hold makes its own row corrupt and no other.
@@ -278,8 +278,11 @@ const SCHEMA: Schema = Schema {
 const CHANNEL: &str = "vestibule_sessions";
 
 const INSERT: &str = "
-    INSERT INTO vestibule_sessions (id, user_name, key_id, created, last_seen, expires_at, record)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    WITH begun AS (
+        INSERT INTO vestibule_sessions (id, user_name, key_id, created, last_seen, expires_at, record)
+        VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id
+    )
+    SELECT pg_notify('vestibule_sessions', encode(id, 'hex')) FROM begun";
 const LOAD: &str = "
     SELECT id, user_name, key_id, created, last_seen, expires_at, record
     FROM vestibule_sessions WHERE id = $1";
@@ -292,10 +295,13 @@ const TOUCH: &str = "
         SELECT id FROM vestibule_sessions WHERE id = ANY ($1::bytea[]) ORDER BY id FOR NO KEY UPDATE
     ), done AS (
         UPDATE vestibule_sessions AS session
-        SET last_seen = news.last_seen, expires_at = news.expires_at,
+        SET expires_at = CASE WHEN session.last_seen <= news.last_seen
+                THEN news.expires_at ELSE session.expires_at END,
+            last_seen = greatest(session.last_seen, news.last_seen),
             key_id = coalesce(news.key_id, session.key_id), record = coalesce(news.record, session.record)
         FROM held JOIN news USING (id)
-        WHERE session.id = held.id AND session.last_seen <= news.last_seen
+        WHERE session.id = held.id
+            AND (session.last_seen <= news.last_seen OR news.record IS NOT NULL)
         RETURNING session.id, news.record IS NOT NULL AS is_resealed
     )
     SELECT pg_notify('vestibule_sessions', encode(id, 'hex')) FROM done WHERE is_resealed";
@@ -364,6 +370,8 @@ mod tests {
         fn changed(&self, id: SessionId) {
             self.0.send(News::Changed(id)).unwrap();
         }
+
+        fn changed_some(&self) {}
 
         fn lost(&self) {
             self.0.send(News::Lost).unwrap();
@@ -631,6 +639,7 @@ mod tests {
         assert_eq!(told.any().await, News::Confirmed);
         for row in [&first, &second, &third] {
             one.insert(row.clone()).await.unwrap();
+            assert_eq!(told.next().await, News::Changed(row.id));
         }
         let touch = |resealed| Touch {
             id: third.id,
@@ -652,6 +661,7 @@ mod tests {
         for number in 100..111 {
             let row = row(number, "carol", 10);
             two.insert(row.clone()).await.unwrap();
+            assert_eq!(told.next().await, News::Changed(row.id));
             let watch = Stopwatch::start();
             two.remove(vec![row.id]).await.unwrap();
             assert_eq!(told.next().await, News::Changed(row.id));
@@ -684,7 +694,6 @@ mod tests {
 
         server.query("NOTIFY vestibule_sessions, 'no id'");
         store.insert(row(1, "alice", 10)).await.unwrap();
-        store.remove(vec![row(1, "alice", 10).id]).await.unwrap();
         assert_eq!(told.next().await, News::Changed(row(1, "alice", 10).id));
         store.close().await;
         while told.0.recv().await.is_some() {}

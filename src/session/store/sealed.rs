@@ -5,8 +5,9 @@
 //! its own that ends every session which a user began before it. Marks are dropped when no session that they end could live any more. Invariant: a mark is durable before the end of a session is acknowledged; where the marks cannot be
 //! read, nobody is let in.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
@@ -22,18 +23,21 @@ pub(crate) struct SealedStore {
     clock: Clock,
     /// How long a mark is kept.
     kept: Duration,
+    /// The marks of the last minute: a primary that is gone may not have handed them on.
+    recent: Arc<Mutex<VecDeque<Row>>>,
 }
 
 impl SealedStore {
     /// Marks are kept in `marks`, at least for as long as a session may live at most: `longest`.
     pub(crate) fn new(marks: Arc<dyn SessionStore>, clock: Clock, longest: Duration) -> Self {
-        Self { marks, clock, kept: longest.max(KEPT) }
+        Self { marks, clock, kept: longest.max(KEPT), recent: Arc::default() }
     }
 
     async fn mark(&self, id: SessionId, user: UserId, reach: Reach) -> Result<(), StoreError> {
         let (now, key) = (self.clock.now(), KeyId::from_bytes([0; 4]));
         let expires_at = now + self.kept;
         let row = Row { id, user, key, created: now, last_seen: now, expires_at, record: reach.record() };
+        self.remember(row.clone());
         match self.marks.insert(row).await {
             Ok(()) => Ok(()),
             Err(error) => match self.marks.load(id).await? {
@@ -42,6 +46,16 @@ impl SealedStore {
                 None => Err(error),
             },
         }
+    }
+
+    fn remember(&self, mark: Row) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        while recent.len() >= RECENT
+            || recent.front().is_some_and(|old| old.created + REPEATED < mark.created)
+        {
+            recent.pop_front();
+        }
+        recent.push_back(mark);
     }
 
     async fn permit(&self, claim: &Claim) -> Result<bool, StoreError> {
@@ -123,7 +137,9 @@ impl SessionStore for SealedStore {
 
     fn share(&self, listener: Arc<dyn Listener>) -> Sharing {
         let control = tokio::runtime::Handle::current();
-        self.marks.share(Arc::new(MarkListener { listener, marks: Arc::downgrade(&self.marks), control }))
+        let (marks, recent) = (Arc::downgrade(&self.marks), Arc::clone(&self.recent));
+        let clock = self.clock.clone();
+        self.marks.share(Arc::new(MarkListener { listener, marks, recent, clock, control }))
     }
 
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -141,12 +157,33 @@ fn unsupported<'a, T: Send + 'a>() -> Answer<'a, T> {
 struct MarkListener {
     listener: Arc<dyn Listener>,
     marks: Weak<dyn SessionStore>,
+    recent: Arc<Mutex<VecDeque<Row>>>,
+    clock: Clock,
     control: tokio::runtime::Handle,
+}
+
+impl MarkListener {
+    /// Sets the marks of the last minute again, in what may be another server than the one that took
+    /// them.
+    async fn repeat(marks: Arc<dyn SessionStore>, recent: Vec<Row>) {
+        for mark in recent {
+            let id = mark.id;
+            // One that is there already is refused.
+            if marks.insert(mark).await.is_err() && !matches!(marks.load(id).await, Ok(Some(_))) {
+                tracing::warn!(session = %id, "the end of a session could not be repeated");
+            }
+        }
+    }
 }
 
 impl Listener for MarkListener {
     fn began(&self) {
         self.listener.began();
+        let Some(marks) = self.marks.upgrade() else { return };
+        let since = self.clock.now() - REPEATED;
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent: Vec<_> = recent.iter().filter(|mark| mark.created >= since).cloned().collect();
+        self.control.spawn(Self::repeat(marks, recent));
     }
 
     fn confirmed(&self) {
@@ -162,13 +199,17 @@ impl Listener for MarkListener {
                 Ok(Some(mark)) if Reach::User.is_of(&mark) => listener.changed_user(&mark.user),
                 Ok(_) => {}
                 // Whose sessions were ended cannot be read: nobody's are certain any more.
-                Err(_) => listener.lost(),
+                Err(_) => listener.changed_some(),
             }
         });
     }
 
     fn changed_user(&self, user: &UserId) {
         self.listener.changed_user(user);
+    }
+
+    fn changed_some(&self) {
+        self.listener.changed_some();
     }
 
     fn lost(&self) {
@@ -205,6 +246,10 @@ fn nobody() -> Result<UserId, StoreError> {
 
 /// Marks outlive every session that they end, also when lifetimes are lengthened meanwhile.
 const KEPT: Duration = Duration::from_hours(60 * 24);
+/// For how long marks are set again on a new connection.
+const REPEATED: Duration = Duration::from_mins(1);
+/// The most marks that are remembered for that.
+const RECENT: usize = 65_536;
 const BATCH: usize = 500;
 
 #[cfg(test)]

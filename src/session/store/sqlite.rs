@@ -240,9 +240,11 @@ const INSERT: &str = "
 const LOAD: &str = "
     SELECT id, user, key, created, last_seen, expires_at, record FROM sessions WHERE id = ?1";
 const TOUCH: &str = "
-    UPDATE sessions SET last_seen = :last_seen, expires_at = :expires_at,
+    UPDATE sessions SET
+        expires_at = iif(last_seen <= :last_seen, :expires_at, expires_at),
+        last_seen = max(last_seen, :last_seen),
         key = coalesce(:key, key), record = coalesce(:record, record)
-    WHERE id = :id AND last_seen <= :last_seen";
+    WHERE id = :id AND (last_seen <= :last_seen OR :record IS NOT NULL)";
 const OF_USER: &str = "
     SELECT id, user, key, created, last_seen, expires_at, record FROM sessions WHERE user = ?1";
 /// The index holds all of it.

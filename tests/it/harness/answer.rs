@@ -60,6 +60,13 @@ impl Answer {
             .unwrap_or_else(|| panic!("no login form in {} {}", self.status, self.text()))
     }
 
+    /// The form of this page that is sent to `action`.
+    #[track_caller]
+    pub(crate) fn form_to(&self, action: &str) -> Form {
+        Form::sent_to(&self.text(), action)
+            .unwrap_or_else(|| panic!("no form to {action} in {} {}", self.status, self.text()))
+    }
+
     /// Names and values of the cookies that are set here.
     pub(crate) fn cookies(&self) -> BTreeMap<String, String> {
         let pairs =

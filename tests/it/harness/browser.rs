@@ -27,8 +27,17 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn set() -> Self {
+        Self::with(Setup::new())
+    }
+
+    /// Where nobody may have more than two sessions.
+    pub(crate) fn with_room_for_two() -> Self {
+        Self::with(Setup::new().set("session.max_per_user", "2").set("session.at_limit", "'refuse'"))
+    }
+
+    fn with(setup: Setup) -> Self {
         let (legacy, socket) = (Legacy::start(), LegacySocket::start());
-        let setup = Setup::new()
+        let setup = setup
             .upstream("app", &legacy.url())
             .upstream("socket", &socket.url())
             .upstream("broken", "http://127.0.0.1:1")

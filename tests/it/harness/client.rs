@@ -3,7 +3,7 @@
 //! `get` asks as a script does, `page` as a browser that loads a page.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -31,7 +31,10 @@ pub(crate) struct Client {
     protocol: Protocol,
     host: String,
     from: IpAddr,
+    headers: HeaderMap,
     cookies: RefCell<BTreeMap<String, String>>,
+    /// The names of the cookies that outlive the browser.
+    lasting: RefCell<BTreeSet<String>>,
     connection: RefCell<Option<Connection>>,
     certificate: RefCell<Option<CertificateDer<'static>>>,
 }
@@ -69,7 +72,9 @@ impl Client {
             protocol: Protocol::Http1,
             host: "localhost".to_owned(),
             from: Ipv4Addr::LOCALHOST.into(),
+            headers: HeaderMap::new(),
             cookies: RefCell::default(),
+            lasting: RefCell::default(),
             connection: RefCell::default(),
             certificate: RefCell::default(),
         }
@@ -93,6 +98,12 @@ impl Client {
         self.reconnected()
     }
 
+    /// Sends this header with every request that has no other of that name.
+    pub(crate) fn always(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.insert(name, HeaderValue::from_static(value));
+        self
+    }
+
     fn reconnected(self) -> Self {
         self.hang_up();
         self
@@ -107,8 +118,17 @@ impl Client {
     pub(crate) fn second_tab(&self) -> Self {
         let mut tab = Self::new(self.address, Arc::clone(&self.roots));
         (tab.protocol, tab.host, tab.from) = (self.protocol, self.host.clone(), self.from);
+        tab.headers.clone_from(&self.headers);
         tab.cookies.clone_from(&self.cookies);
+        tab.lasting.clone_from(&self.lasting);
         tab
+    }
+
+    /// The same browser after it was closed and opened again: only cookies with a lifetime are left.
+    pub(crate) fn reopened(&self) -> Self {
+        let browser = self.second_tab();
+        browser.cookies.borrow_mut().retain(|name, _| self.lasting.borrow().contains(name));
+        browser
     }
 
     /// The same visitor at another gateway (after a restart, on another node).
@@ -236,12 +256,18 @@ impl Client {
     }
 
     fn keep_cookies(&self, headers: &HeaderMap) {
-        let mut cookies = self.cookies.borrow_mut();
+        let (mut cookies, mut lasting) = (self.cookies.borrow_mut(), self.lasting.borrow_mut());
         for line in headers.get_all("set-cookie") {
             let line = line.to_str().expect("a cookie line");
             let (pair, attributes) = line.split_once(';').unwrap_or((line, ""));
             let (name, value) = pair.split_once('=').expect("a cookie");
-            if attributes.to_ascii_lowercase().contains("max-age=0") {
+            let attributes = attributes.to_ascii_lowercase();
+            if attributes.contains("max-age=") {
+                lasting.insert(name.to_owned());
+            } else {
+                lasting.remove(name);
+            }
+            if attributes.ends_with("max-age=0") {
                 cookies.remove(name);
             } else {
                 cookies.insert(name.to_owned(), value.to_owned());
@@ -375,6 +401,7 @@ impl Ask<'_> {
         if let Some(cookies) = self.client.cookie_header().filter(|_| !self.headers.contains_key("cookie")) {
             request.headers_mut().insert("cookie", cookies);
         }
+        request.headers_mut().extend(self.client.headers.clone());
         request.headers_mut().extend(self.headers);
         request
     }

@@ -20,13 +20,23 @@ struct Input {
 impl Form {
     /// The first form in `html` whose method is POST and which holds an input of `kind` (any, if empty).
     pub(crate) fn find(html: &str, kind: &str) -> Option<Self> {
-        html.split("<form").skip(1).find_map(|rest| {
+        Self::all(html).find(|form| kind.is_empty() || form.has(kind))
+    }
+
+    /// The form in `html` that is sent to `action`.
+    pub(crate) fn sent_to(html: &str, action: &str) -> Option<Self> {
+        Self::all(html).find(|form| form.action == action)
+    }
+
+    /// Every form whose method is POST.
+    fn all(html: &str) -> impl Iterator<Item = Self> {
+        html.split("<form").skip(1).filter_map(|rest| {
             let text = rest.split("</form").next()?;
             let head = text.split('>').next()?;
             let is_post = attribute(head, "method")?.eq_ignore_ascii_case("post");
-            let form = Self { action: attribute(head, "action").unwrap_or_default(), inputs: inputs(text) };
-            (is_post && (kind.is_empty() || form.inputs.iter().any(|input| input.kind == kind)))
-                .then_some(form)
+            let mut inputs = elements(text, "<input");
+            inputs.extend(elements(text, "<button"));
+            is_post.then(|| Self { action: attribute(head, "action").unwrap_or_default(), inputs })
         })
     }
 
@@ -46,6 +56,15 @@ impl Form {
         self
     }
 
+    /// Puts `value` in the place of `old` in the input of that name, for attackers.
+    #[track_caller]
+    pub(crate) fn exchange(mut self, name: &str, old: &str, value: &str) -> Self {
+        let mut inputs = self.inputs.iter_mut();
+        let input = inputs.find(|input| input.name == name && input.value == old).expect("such an input");
+        value.clone_into(&mut input.value);
+        self
+    }
+
     /// Leaves out every hidden input: the form of another site.
     pub(crate) fn without_hidden(mut self) -> Self {
         self.inputs.retain(|input| input.kind != "hidden");
@@ -58,6 +77,21 @@ impl Form {
         let input = self.inputs.iter_mut().find(|input| input.kind == "checkbox").expect("a checkbox");
         input.is_sent = true;
         self
+    }
+
+    /// Ticks the checkbox, or presses the button, of that name and value.
+    #[track_caller]
+    pub(crate) fn choose(mut self, name: &str, value: &str) -> Self {
+        let mut inputs = self.inputs.iter_mut();
+        let input = inputs.find(|input| input.name == name && input.value == value);
+        input.expect("something of that name and value to choose").is_sent = true;
+        self
+    }
+
+    /// What can be chosen under that name, in the order of the page.
+    pub(crate) fn choices(&self, name: &str) -> Vec<String> {
+        let inputs = self.inputs.iter().filter(|input| input.name == name && input.kind != "hidden");
+        inputs.map(|input| input.value.clone()).collect()
     }
 
     /// The value of the input of that kind.
@@ -86,11 +120,12 @@ impl Form {
     }
 }
 
-fn inputs(html: &str) -> Vec<Input> {
-    let tags = html.split("<input").skip(1).filter_map(|rest| rest.split('>').next());
+/// The elements whose tag begins so, and that have a name.
+fn elements(html: &str, tag: &str) -> Vec<Input> {
+    let tags = html.split(tag).skip(1).filter_map(|rest| rest.split('>').next());
     tags.filter_map(|tag| {
         let kind = attribute(tag, "type").unwrap_or_else(|| "text".to_owned());
-        let is_sent = kind != "checkbox" || tag.contains(" checked");
+        let is_sent = !["checkbox", "submit"].contains(&kind.as_str()) || tag.contains(" checked");
         let value =
             attribute(tag, "value").unwrap_or_else(|| if kind == "checkbox" { "on" } else { "" }.to_owned());
         Some(Input { name: attribute(tag, "name")?, kind, value, is_sent })

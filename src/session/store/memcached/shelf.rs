@@ -206,10 +206,14 @@ type FoundSession = Result<Option<Session>, MemcachedError>;
 /// A session after these news, unless it has newer ones.
 fn touched(session: SessionItem, touch: &Touch) -> Option<SessionItem> {
     let SessionItem { row, epoch } = session;
-    if row.last_seen > touch.last_seen {
+    let is_newer = row.last_seen <= touch.last_seen;
+    if !is_newer && touch.resealed.is_none() {
         return None;
     }
-    let mut row = Row { last_seen: touch.last_seen, expires_at: touch.expires_at, ..row };
+    let mut row = row;
+    if is_newer {
+        (row.last_seen, row.expires_at) = (touch.last_seen, touch.expires_at);
+    }
     if let Some(resealed) = &touch.resealed {
         row.key = resealed.key;
         row.record.clone_from(&resealed.record);

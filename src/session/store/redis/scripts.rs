@@ -47,8 +47,10 @@ local s = redis.call('GET', KEYS[1])
 local t = redis.call('GET', KEYS[2])
 if not s or not t or string.len(s) < 46 or string.byte(s) ~= 1 then return false end
 local seen = tonumber(string.match(t, '^(-?%d+) ', 33))
-if not seen or seen > tonumber(ARGV[1]) then return false end
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+if not seen then return false end
+local newer = seen <= tonumber(ARGV[1])
+if not newer and not ARGV[6] then return false end
+if newer then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end
 local head = 42 + string.byte(s, 42)
 if ARGV[6] then
   redis.call('SET', KEYS[1], string.sub(s, 1, head) .. ARGV[6], 'PX', ARGV[5])

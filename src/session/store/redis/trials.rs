@@ -572,6 +572,8 @@ impl Listener for Recorder {
         self.note(format!("changed {id}"));
     }
 
+    fn changed_some(&self) {}
+
     fn lost(&self) {
         self.note("lost".to_owned());
     }
