@@ -88,10 +88,14 @@ impl Reject {
         let (name, value) = match self {
             Self::MethodNotAllowed(allowed) => (header::ALLOW, HeaderValue::from_str(allowed).ok()),
             Self::LoginNeeded(_) => (header::WWW_AUTHENTICATE, Some(CHALLENGE)),
-            // SECURITY: where the body ends is in doubt, and so is where another request would begin.
-            Self::Malformed(Malformed::Coding) => {
-                (header::CONNECTION, Some(HeaderValue::from_static("close")))
-            }
+            // SECURITY: where the request ends or for whom it is is in doubt, and so is what comes behind it.
+            Self::Malformed(
+                Malformed::Coding
+                | Malformed::HostCount
+                | Malformed::Host
+                | Malformed::HostsDiffer
+                | Malformed::Target,
+            ) => (header::CONNECTION, Some(HeaderValue::from_static("close"))),
             _ if self.answer().status == StatusCode::SERVICE_UNAVAILABLE => {
                 (header::RETRY_AFTER, Some(HeaderValue::from_static("5")))
             }
@@ -140,6 +144,7 @@ const fn forward_answer(error: &ForwardError) -> Answer {
         ForwardError::ResponseTimeout => GATEWAY_TIMEOUT,
         ForwardError::TooManyConnections => TOO_MANY_CONNECTIONS,
         ForwardError::BodyTooLarge => BODY_TOO_LARGE,
+        ForwardError::BodyMalformed => BODY_MALFORMED,
         ForwardError::BodyStalled | ForwardError::ClientGone => REQUEST_TIMEOUT,
         ForwardError::Loop => LOOP,
         ForwardError::Method => METHOD_NOT_ALLOWED,
@@ -284,6 +289,15 @@ answer!(
     "That is too large",
     "What you sent is larger than this service accepts.",
     "Send less at once."
+);
+answer!(
+    BODY_MALFORMED,
+    BAD_REQUEST,
+    Refused,
+    "body_malformed",
+    "What you sent cannot be read",
+    "It arrived broken.",
+    "Try again."
 );
 answer!(
     REQUEST_TIMEOUT,

@@ -151,6 +151,7 @@ fn blame(error: hyper::Error) -> ForwardError {
         Some(UploadError::TooLarge) => ForwardError::BodyTooLarge,
         Some(UploadError::Stalled) => ForwardError::BodyStalled,
         Some(UploadError::ClientGone(_)) => ForwardError::ClientGone,
+        Some(UploadError::Malformed(_)) => ForwardError::BodyMalformed,
         None => ResponseFault::Broken(error).into(),
     }
 }

@@ -178,6 +178,9 @@ pub enum ForwardError {
     /// The client broke off its request body.
     #[error("the client is gone")]
     ClientGone,
+    /// The client framed its request body in a way that nobody can read.
+    #[error("the framing of the request body is broken")]
+    BodyMalformed,
     /// The request comes from ourselves, over and over.
     #[error("the request runs in a circle")]
     Loop,
@@ -192,6 +195,7 @@ impl From<UploadError> for ForwardError {
             UploadError::TooLarge => Self::BodyTooLarge,
             UploadError::Stalled => Self::BodyStalled,
             UploadError::ClientGone(_) => Self::ClientGone,
+            UploadError::Malformed(_) => Self::BodyMalformed,
         }
     }
 }
@@ -214,4 +218,7 @@ pub enum ResponseFault {
     /// A transfer coding other than `chunked`.
     #[error("the backend used a transfer coding that was not allowed")]
     Coding,
+    /// A length that is no number, or more than one, or one beside a transfer coding.
+    #[error("the backend gave a length that can be read differently")]
+    Length,
 }

@@ -4,6 +4,8 @@
 //! the backend connection, so that the backend never takes a part for the whole.
 
 use std::cell::Cell;
+use std::error::Error;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -77,7 +79,7 @@ impl Body for RequestBody {
             Poll::Ready(next) => {
                 upload.timer.moved();
                 upload.progress.0.set(Turn::Moved);
-                Poll::Ready(next.map(|frame| upload.check(frame.map_err(UploadError::ClientGone)?)))
+                Poll::Ready(next.map(|frame| upload.check(frame.map_err(UploadError::of)?)))
             }
             Poll::Pending => {
                 upload.progress.0.set(Turn::Client);
@@ -126,6 +128,19 @@ pub(super) enum UploadError {
     Stalled,
     #[error("the client broke off the request body")]
     ClientGone(#[source] hyper::Error),
+    #[error("the framing of the request body is broken")]
+    Malformed(#[source] hyper::Error),
+}
+
+impl UploadError {
+    /// What hyper's decoder says of chunks that are none, and of everything else that ends a body early.
+    fn of(error: hyper::Error) -> Self {
+        let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        match cause.map(io::Error::kind) {
+            Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Self::Malformed(error),
+            _ => Self::ClientGone(error),
+        }
+    }
 }
 
 #[derive(Debug)]

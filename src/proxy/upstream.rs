@@ -183,6 +183,7 @@ impl Upstream {
             ForwardError::TooManyConnections
             | ForwardError::BodyTooLarge
             | ForwardError::BodyStalled
+            | ForwardError::BodyMalformed
             | ForwardError::ClientGone
             | ForwardError::Loop
             | ForwardError::Method => return,

@@ -4,22 +4,28 @@
 //! [`Guarded`] stands between hyper and the connection and holds that answer back; hyper then ends with
 //! a parse error, and [`Guarded::refusal`] says which answer of ours is to be sent in its place.
 //!
+//! What hyper would repair in silence, [`Scanner`] finds first. The byte that shows the flaw becomes a
+//! NUL, at which hyper refuses the head as it refuses any other, in its turn behind the responses that
+//! are still due; of what the client sent behind that byte, hyper sees nothing.
+//!
 //! What is held back is never a response of a handler: [`Progress`] knows while bytes of one are on
 //! their way, and these pass whatever they look like. (So does hyper's answer, in the one case that it
 //! is written together with the end of a response: the client gets it without our headers.)
 //!
-//! Invariant: no byte of a response is lost, doubled or reordered.
+//! Invariants: no byte of a response is lost, doubled or reordered; no request with a flaw reaches a
+//! handler; a tunnel gets every byte that the client sent ahead of it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::phase::Progress;
+use super::scanner::Scanner;
 
 /// What is answered to requests that do not reach the request path.
 #[derive(Clone, Debug)]
@@ -45,16 +51,29 @@ pub struct Refusals {
     pub header_too_large: Bytes,
 }
 
-/// A connection that holds back the one answer that hyper writes of its own accord.
+/// A connection that holds back the one answer that hyper writes of its own accord, and the requests
+/// that hyper should have answered so.
 pub(super) struct Guarded<S> {
     io: S,
     progress: Rc<Progress>,
     held: Vec<u8>,
+    scanner: Scanner,
+    spoilt: Option<Box<Spoilt>>,
+}
+
+/// What became of the bytes of a client that sent a flaw.
+struct Spoilt {
+    /// What hyper is still to read: the end of the head that it must refuse.
+    end: &'static [u8],
+    /// What stood where the NUL is now.
+    byte: u8,
+    /// What came with it in the same read.
+    rest: Vec<u8>,
 }
 
 impl<S> Guarded<S> {
     pub(super) const fn new(io: S, progress: Rc<Progress>) -> Self {
-        Self { io, progress, held: Vec::new() }
+        Self { io, progress, held: Vec::new(), scanner: Scanner::new(), spoilt: None }
     }
 
     /// The connection itself, once hyper is done with it.
@@ -78,6 +97,28 @@ impl<S> Guarded<S> {
         })
     }
 
+    /// What the client sent ahead, of what hyper has `read` and not used.
+    ///
+    /// Behind a request to switch protocols no head needs to follow, and what looks like a flaw is none.
+    pub(super) fn read_ahead(&self, read: Bytes) -> Bytes {
+        let Some(spoilt) = &self.spoilt else { return read };
+        let told = END_OF_HEAD.len() - spoilt.end.len();
+        let intact = read.len().saturating_sub(told + 1);
+        [read.get(..intact).unwrap_or_default(), &[spoilt.byte], &spoilt.rest].concat().into()
+    }
+
+    /// Lets the scanner see what is new in `buffer` behind `known` bytes, and cuts it at a flaw.
+    fn examine(&mut self, buffer: &mut ReadBuf<'_>, known: usize) {
+        let new = buffer.filled_mut().get_mut(known..).unwrap_or_default();
+        let Err((at, flaw)) = self.scanner.scan(new) else { return };
+        let Some((byte, rest)) = new.get_mut(at..).and_then(<[u8]>::split_first_mut) else { return };
+        tracing::debug!(%flaw, "request refused");
+        let rest = rest.to_vec();
+        let byte = std::mem::take(byte);
+        buffer.set_filled(known + at + 1);
+        self.spoilt = Some(Box::new(Spoilt { end: END_OF_HEAD, byte, rest }));
+    }
+
     /// Keeps `data` if it is hyper's own answer.
     fn hold_back(&mut self, data: &[u8]) -> bool {
         let hold = !self.progress.is_answering() && is_refusal(data);
@@ -88,13 +129,29 @@ impl<S> Guarded<S> {
     }
 }
 
+impl Spoilt {
+    /// Ends the head: hyper waits for that before it looks for what is wrong. Then, the connection.
+    fn tell(&mut self, buffer: &mut ReadBuf<'_>) {
+        let (now, later) = self.end.split_at(self.end.len().min(buffer.remaining()));
+        buffer.put_slice(now);
+        self.end = later;
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(context, buffer)
+        if let Some(spoilt) = &mut self.spoilt {
+            spoilt.tell(buffer);
+            return Poll::Ready(Ok(()));
+        }
+        let known = buffer.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
+        self.examine(buffer, known);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -147,6 +204,9 @@ fn is_refusal(data: &[u8]) -> bool {
         && (data.starts_with(b"HTTP/1.1 4") || data.starts_with(b"HTTP/1.0 4"))
         && data.ends_with(b"\r\n\r\n")
 }
+
+/// By which hyper knows that a head is complete.
+const END_OF_HEAD: &[u8] = b"\n\n";
 
 /// Where a response has its status.
 const STATUS: std::ops::Range<usize> = 9..12;

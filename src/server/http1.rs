@@ -37,6 +37,7 @@ pub(super) async fn serve<H: Handler>(io: ClientIo, connection: Rc<Connection>, 
         End::Overdue(Overdue::Head) => Some(&answers.secure.timeout),
         _ => None,
     };
+    let read_ahead = guarded.read_ahead(parts.read_buf);
     let mut io = guarded.into_inner().into_inner();
     if let Some(answer) = last_words {
         // The client may be gone already.
@@ -44,7 +45,7 @@ pub(super) async fn serve<H: Handler>(io: ClientIo, connection: Rc<Connection>, 
     }
     if let (End::Done, Some(tunnel)) = (end, connection.take_tunnel()) {
         let _counted = site.under_way.tunnels.add_one();
-        tunnel(&mut io, parts.read_buf).await;
+        tunnel(&mut io, read_ahead).await;
     }
     connection::close(io).await;
 }

@@ -13,6 +13,7 @@ mod http2;
 pub mod listeners;
 mod phase;
 mod redirect;
+mod scanner;
 #[cfg(test)]
 mod tests;
 pub mod tls;

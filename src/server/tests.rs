@@ -115,6 +115,12 @@ fn a_head_that_cannot_be_read_gets_our_answer_alone() {
             ("GET / HTTP/1.1\r\nhost: a\rb\r\n\r\n".to_owned(), &early.secure.bad_request),
             ("GET / HTTP/1.1\r\ncontent-length: +1\r\n\r\n".to_owned(), &early.secure.bad_request),
             ("GET / HTTP/1.1\r\ntransfer-encoding: gzip\r\n\r\n".to_owned(), &early.secure.bad_request),
+            (
+                "GET / HTTP/1.1\r\ncontent-length: 0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+                    .to_owned(),
+                &early.secure.bad_request,
+            ),
+            ("GET /a#b HTTP/1.1\r\n\r\n".to_owned(), &early.secure.bad_request),
             ("GET / HTTP/9.9\r\n\r\n".to_owned(), &early.secure.bad_request),
             ("\u{1}\u{2} what is this?\r\n\r\n".to_owned(), &early.secure.bad_request),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), &early.secure.bad_request),
@@ -168,9 +174,24 @@ fn a_good_request_is_answered_before_the_malformed_one_behind_it() {
 fn a_malformed_request_behind_a_large_answer_spoils_nothing() {
     play(async {
         let house = House::open();
+        for bad in ["bad\r\n\r\n", "GET /#", "GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n"] {
+            let mut wire = house.ring().await;
+            wire.say(format!("GET /big HTTP/1.1\r\n\r\n{bad}")).await;
+            assert_eq!(wire.answer().await.1.len(), BIG);
+            assert_eq!(wire.rest().await.as_bytes(), house.early.secure.bad_request, "{bad}");
+        }
+    });
+}
+
+#[test]
+fn a_flaw_in_the_last_piece_of_a_head_is_found_too() {
+    play(async {
+        let house = House::open();
         let mut wire = house.ring().await;
-        wire.say("GET /big HTTP/1.1\r\n\r\nbad\r\n\r\n").await;
-        assert_eq!(wire.answer().await.1.len(), BIG);
+        wire.get("/").await;
+        for piece in ["GET / HTTP/1.1\r\nhost: a\r\nho", "st", ": a\r", "\n"] {
+            wire.say(piece).await;
+        }
         assert_eq!(wire.rest().await.as_bytes(), house.early.secure.bad_request);
     });
 }
@@ -315,6 +336,19 @@ fn a_tunnel_gets_what_was_read_ahead_and_then_the_rest() {
         assert_eq!(wire.bytes(4).await, "late");
         wire.0.shutdown().await.unwrap();
         assert_eq!(wire.rest().await, "");
+    });
+}
+
+#[test]
+fn a_tunnel_gets_what_would_be_a_flaw_in_a_head() {
+    play(async {
+        let house = House::open();
+        for early in ["#", "a#b\n#\r\n", "x\nhost:\nhost:\nhost:\n"] {
+            let mut wire = switch(&house, early).await;
+            assert_eq!(wire.bytes(early.len()).await, early);
+            wire.say("#late\n").await;
+            assert_eq!(wire.bytes(6).await, "#late\n");
+        }
     });
 }
 

@@ -14,6 +14,7 @@
 
 mod admin_sessions;
 mod application;
+mod bad_backends;
 mod bad_days;
 mod browser;
 mod cli;
