@@ -21,6 +21,30 @@ fn an_answer_whose_end_is_in_doubt_is_a_502_and_its_connection_is_dropped() {
 }
 
 #[test]
+fn a_body_in_broken_chunks_never_ends_cleanly() {
+    let backend = Backend::with(|peer| {
+        let chunks = CHUNKS[index(peer.request.target())];
+        peer.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n");
+        peer.wait();
+        peer.write(chunks);
+        After::KeepAlive
+    });
+    let gateway = Gateway::start(&Setup::in_front_of(&backend.url()));
+    for (number, chunks) in CHUNKS.iter().enumerate() {
+        for visitor in both(&gateway) {
+            let mut answer = visitor.ask("GET", &format!("/public/{number}")).stream();
+            backend.release();
+            let mut end = answer.try_piece();
+            while matches!(end, Ok(Some(_))) {
+                end = answer.try_piece();
+            }
+            assert!(end.is_err(), "{chunks:?} ended cleanly");
+        }
+    }
+    assert_eq!(backend.connections(), 2 * CHUNKS.len(), "a connection in doubt is used once");
+}
+
+#[test]
 fn an_answer_to_nobody_is_nobodys_answer() {
     for first in [
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst",
@@ -113,4 +137,16 @@ const HEADS: [(&str, &str); 20] = [
     ("a bare CR in a value", "HTTP/1.1 200 OK\r\nX-Own: a\rb\r\nContent-Length: 5"),
     ("a line without a colon", "HTTP/1.1 200 OK\r\nnonsense\r\nContent-Length: 5"),
     ("another version", "HTTP/1.7 200 OK\r\nContent-Length: 5"),
+];
+
+/// What comes behind a first chunk and is none.
+const CHUNKS: [&str; 8] = [
+    "+4\r\npart\r\n0\r\n\r\n",
+    "0x4\r\npart\r\n0\r\n\r\n",
+    " 4\r\npart\r\n0\r\n\r\n",
+    "\r\n0\r\n\r\n",
+    "10000000000000000\r\npart\r\n0\r\n\r\n",
+    "4\npart\n0\n\n",
+    "4\r\npart0\r\n\r\n",
+    "0\r\nX\0: y\r\n\r\n",
 ];
