@@ -108,7 +108,7 @@ pub struct Forward<'a> {
 pub enum Answer {
     /// An ordinary response; its body streams.
     Response(Response<UpstreamBody>),
-    /// A 101 to a request for a WebSocket: a [`tunnel`] follows.
+    /// A 101 to a request for a WebSocket: a [`tunnel()`] follows.
     Upgraded(Upgraded),
 }
 

@@ -1,6 +1,6 @@
 //! Switching a request to the WebSocket protocol.
 //!
-//! Leaves the bytes that follow to [`super::tunnel`] and the client's side of the socket to the server
+//! Leaves the bytes that follow to [`super::tunnel()`] and the client's side of the socket to the server
 //! room. Invariant: a connection becomes raw only after the backend's 101 to a complete request for
 //! exactly that.
 

@@ -1,12 +1,15 @@
 //! New configuration, keys and certificates under a running gateway.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use vestibule::clock::Clock;
+use vestibule::session::KeyRing;
 
 use crate::harness::backend::HELLO;
 use crate::harness::folder::Validity;
@@ -242,6 +245,66 @@ fn fifty_reloads_lose_no_request() {
         }
     });
     assert!((gateway.metric("vestibule_events_total{event=\"sys_reload\"}") - 50.0).abs() < 0.5);
+}
+
+#[test]
+fn fifty_hangups_while_the_key_file_is_being_written_lose_nobody_and_sign_with_whole_keys_only() {
+    let backend = Backend::start();
+    let setup = Setup::in_front_of(&backend.url()).set("session.max_per_user", "0");
+    let gateway = Gateway::spawn(&setup);
+    let (rings, keys) = two_rings(&gateway.folder);
+    let alice = gateway.visitor().signed_in_as("alice");
+    let is_over = AtomicBool::new(false);
+    let asking = |visitor: Client| {
+        while !is_over.load(Ordering::SeqCst) {
+            assert_eq!(visitor.get("/").status, 200);
+            assert!(keys.contains(&signer(&visitor)));
+        }
+        visitor
+    };
+    let alice = thread::scope(|scope| {
+        scope.spawn(|| {
+            for ring in rings.iter().cycle().take_while(|_| !is_over.load(Ordering::SeqCst)) {
+                write_in_pieces(&gateway.folder, ring);
+            }
+        });
+        let asker = scope.spawn(|| asking(alice));
+        let hangups = (0..5).map(|_| scope.spawn(|| (0..10).for_each(|_| gateway.ask_to_reload())));
+        for hangup in hangups.collect::<Vec<_>>() {
+            hangup.join().expect("ten signals");
+            assert!(keys.contains(&signer(&gateway.visitor().signed_in_as("ada"))));
+        }
+        gateway.line_with(&["reload refused"]);
+        is_over.store(true, Ordering::SeqCst);
+        asker.join().expect("every answer")
+    });
+    write_in_pieces(&gateway.folder, &rings[1]);
+    let line = gateway.hang_up();
+    assert!(line.contains("reloaded"), "{line}");
+    assert_eq!(alice.get("/").status, 200);
+    assert_eq!(signer(&gateway.visitor().signed_in_as("ada")), keys[1]);
+}
+
+/// Two key files with the same two keys, of which each has another one sign; and the ids of the keys.
+fn two_rings(folder: &Folder) -> ([String; 2], [String; 2]) {
+    let now = Clock::system().now();
+    let first = KeyRing::load(&folder.path("keys.toml")).expect("a key file");
+    let second = first.rotate(now);
+    let keys = [first.signer().id(), second.signer().id()];
+    let text = |ring: &KeyRing| {
+        ring.save(&folder.path("other.toml")).expect("a key file");
+        folder.read("other.toml")
+    };
+    let rings = keys.map(|key| text(&second.activate(key).expect("a key of the ring")));
+    (rings, keys.map(|key| key.to_string()))
+}
+
+/// As a careless program does it: whoever reads meanwhile finds a part.
+fn write_in_pieces(folder: &Folder, text: &str) {
+    let mut file = fs::File::create(folder.path("keys.toml")).expect("the key file");
+    for piece in text.as_bytes().chunks(16) {
+        file.write_all(piece).expect("a piece");
+    }
 }
 
 /// Public routes at these paths.

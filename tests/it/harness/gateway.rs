@@ -166,6 +166,11 @@ impl Gateway {
         self.program().line(from, RELOAD, |line| line.contains(RELOAD))
     }
 
+    /// Sends SIGHUP and waits for nothing.
+    pub(crate) fn ask_to_reload(&self) {
+        self.program().signal("HUP");
+    }
+
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         self.program().signal("TERM");
