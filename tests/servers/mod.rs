@@ -103,15 +103,17 @@ impl Drop for Server {
     }
 }
 
-/// A port that nobody listens on now. Ports of one process are never given twice.
+/// A port that nobody listens on now, nor on the one 10,000 above it, where a Redis Cluster listens too. Ports
+/// of one process are never given twice.
 pub fn free_port() -> u16 {
-    // Below the range from which the system gives ports to outgoing connections; processes that run
+    // Both below the range from which the system gives ports to outgoing connections; processes that run
     // beside each other begin at different places.
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let begin = u16::try_from(std::process::id() % 1_800).expect("below 1,800") * 10;
+    let begin = u16::try_from(std::process::id() % 1_000).expect("below 1,000") * 10;
     for _ in 0..20_000 {
-        let port = 12_000 + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % 18_000;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        let port = 12_000 + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if is_free(port) && is_free(port + 10_000) {
             return port;
         }
     }
