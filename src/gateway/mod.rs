@@ -223,17 +223,17 @@ impl Gateway {
     /// Who is asking. A public route never waits for a store: there nobody is known.
     async fn caller(&self, route: &Route, headers: &http::HeaderMap, record: &mut Record) -> CallerState {
         let engine = &self.shared.engine;
-        if route.access == Access::Deny {
+        let takes_guests = matches!(route.access, Access::Public | Access::Optional) && engine.takes_guests();
+        let takes_sessions = matches!(route.access, Access::Optional | Access::Login(_));
+        if !takes_guests && !takes_sessions {
             return CallerState::Guest(Guest::New);
         }
         let presented = engine.present(headers);
-        let caller = match route.access {
-            Access::Optional | Access::Login(_) => {
-                caller::find(engine, &presented, headers, route.activity, record).await
-            }
-            Access::Public | Access::Deny => CallerState::Guest(Guest::New),
-        };
-        if matches!(route.access, Access::Public | Access::Optional) {
+        let mut caller = CallerState::Guest(Guest::New);
+        if takes_sessions {
+            caller = caller::find(engine, &presented, headers, route.activity, record).await;
+        }
+        if takes_guests {
             caller::recognise(engine, &presented, headers, record);
         }
         caller

@@ -11,6 +11,12 @@ use crate::session::cookie::{self, Found, GuestTicket};
 use crate::session::token::Token;
 
 impl Engine {
+    /// Whether guests are recognised.
+    #[must_use]
+    pub fn takes_guests(&self) -> bool {
+        self.shared.settings.load().policy.guests == Guests::Recognised
+    }
+
     /// The guest that a request comes from, a new one if it has to be; nothing where guests are not
     /// recognised. No I/O: a guest session allows nothing, so nothing of it is stored.
     #[must_use]
