@@ -36,9 +36,8 @@ fn ask(client: &Client, times: u64) {
 /// Records the figures when asked to; else refuses those that differ by more than [`TOLERANCE`].
 fn compare(figures: &BTreeMap<String, u64>) {
     let path = record();
-    let lines = figures.iter().map(|(name, count)| format!("{name} = {count}\n"));
-    println!("{} instructions a request:\n{}", profile(), lines.clone().collect::<String>());
     if std::env::var_os("RECORD").is_some() {
+        let lines = figures.iter().map(|(name, count)| format!("{name} = {count}\n"));
         return std::fs::write(&path, lines.collect::<String>()).expect("a place for the record");
     }
     let recorded = std::fs::read_to_string(&path).expect("the recorded figures");
