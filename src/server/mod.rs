@@ -12,6 +12,7 @@ mod http1;
 mod http2;
 pub mod listeners;
 mod phase;
+mod pieces;
 mod redirect;
 mod scanner;
 #[cfg(test)]

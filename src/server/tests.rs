@@ -99,6 +99,19 @@ fn tls_1_2_is_spoken_unless_the_configuration_forbids_it() {
     });
 }
 
+#[test]
+fn a_client_that_asks_for_aes_256_first_gets_what_browsers_get() {
+    play(async {
+        let house = House::open();
+        let both: &[_] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+        for versions in [both, &both[1..]] {
+            let wire = house.client(versions, "http/1.1").ring("a.test").await.unwrap();
+            let suite = wire.0.get_ref().get_ref().1.negotiated_cipher_suite().unwrap().suite();
+            assert!(suite.as_str().unwrap().contains("AES_128_GCM_SHA256"), "{suite:?}");
+        }
+    });
+}
+
 // Early errors
 
 #[test]

@@ -1,4 +1,5 @@
-//! A connection that notes in its [`Progress`] what passes through it; it changes no byte.
+//! A connection that notes in its [`Progress`] what passes through it, and writes what is large in
+//! [`pieces`]; it changes no byte.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,6 +9,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::phase::Progress;
+use super::pieces;
 
 /// A connection under observation.
 pub(super) struct Watched<S> {
@@ -52,7 +54,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(context, data);
+        let io = Pin::new(&mut self.io);
+        let written = if pieces::is_large(data) {
+            io.poll_write_vectored(context, pieces::cut([data], &mut pieces::none()))
+        } else {
+            io.poll_write(context, data)
+        };
         self.note(written)
     }
 
@@ -61,7 +68,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write_vectored(context, data);
+        let io = Pin::new(&mut self.io);
+        let written = if data.iter().any(|data| pieces::is_large(data)) {
+            let data = data.iter().map(|data| &**data);
+            io.poll_write_vectored(context, pieces::cut(data, &mut pieces::none()))
+        } else {
+            io.poll_write_vectored(context, data)
+        };
         self.note(written)
     }
 
