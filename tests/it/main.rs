@@ -30,6 +30,8 @@ mod legacy;
 mod lifecycle;
 mod login;
 mod malformed;
+mod old_backends;
+mod paths;
 mod proxying;
 mod quickstart;
 mod reload;
