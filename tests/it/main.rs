@@ -34,6 +34,7 @@ mod old_backends;
 mod paths;
 mod proxying;
 mod quickstart;
+mod readings;
 mod reload;
 mod routes;
 #[path = "../servers/mod.rs"]
