@@ -12,6 +12,7 @@ use crate::gateway::fixed::{Carry, Fixed, Redirect, Respond};
 use crate::gateway::handling::{Caching, Handling, Maintenance};
 use crate::gateway::repair::Repair;
 use crate::gateway::rewrite::Rewrite;
+use crate::gateway::snapshot::BUILT_IN;
 
 use super::address::{host_and_port, network};
 use super::kind::choose;
@@ -19,8 +20,8 @@ use super::path::{is_within, prefix};
 use super::problem::{Wrong, quoted};
 use super::read::{Empty, Section, Zero};
 
-/// Reads what becomes of the requests of a route; `path` is its own.
-pub(super) fn read(section: &mut Section<'_>, path: &str) -> Handling {
+/// Reads what becomes of the requests of a route; `path` and `upstream` are its own.
+pub(super) fn read(section: &mut Section<'_>, path: &str, upstream: Option<&str>) -> Handling {
     let rewrite = read_rewrite(section, path);
     let redirect = section.optional("redirect", |section| read_redirect(section, path)).flatten();
     let respond = section.optional("respond", read_respond).flatten();
@@ -28,7 +29,7 @@ pub(super) fn read(section: &mut Section<'_>, path: &str) -> Handling {
     let repair = section.list("repair", Empty::Refused, repairs).unwrap_or_default();
     let remove_headers = section.list("remove_headers", Empty::Refused, removable).unwrap_or_default();
     let caching = caching(section);
-    check_effects(section);
+    check_effects(section, upstream);
     let repair = repair.concat();
     check_prefix_repair(section, &rewrite, &repair);
     let fixed = redirect.map(Fixed::Redirect).or(respond.map(Fixed::Respond));
@@ -216,15 +217,20 @@ fn repairs(text: &str) -> Result<Vec<Repair>, Wrong> {
 }
 
 /// SECURITY: who writes `repair` on a route believes that it protects the cookies of a backend.
-fn check_effects(section: &mut Section<'_>) {
+fn check_effects(section: &mut Section<'_>, upstream: Option<&str>) {
     let [redirect, respond] = FIXED;
-    let Some(fixed) = FIXED.into_iter().find(|key| section.gives(key)) else { return };
     if section.gives(redirect) && section.gives(respond) {
         section.refuse(respond, Wrong::new("a route has one answer").help("leave `redirect` or this out"));
     }
-    for key in ["upstream", "strip_prefix", "add_prefix", "repair", "remove_headers", "no_store"] {
+    let fixed = FIXED.into_iter().find(|key| section.gives(key));
+    let (idle_keys, instead): (&[_], _) = match fixed {
+        Some(fixed) => (&OF_BACKENDS, fixed),
+        None if upstream == Some(BUILT_IN) => (&OF_ANSWERS, "upstream = \"builtin\""),
+        None => return,
+    };
+    for key in idle_keys.iter().copied() {
         if section.gives(key) {
-            let wrong = Wrong::new(format!("it has no effect, since with `{fixed}` no backend is asked"));
+            let wrong = Wrong::new(format!("it has no effect, since with `{instead}` no backend is asked"));
             section.refuse(key, wrong.help("leave one of them out"));
         }
     }
@@ -237,6 +243,11 @@ fn check_prefix_repair(section: &mut Section<'_>, rewrite: &Rewrite, repair: &[R
         section.refuse("repair", wrong.help("leave it out"));
     }
 }
+
+/// The keys that need a backend, and those of them that need its answer.
+const OF_BACKENDS: [&str; 6] =
+    ["upstream", "strip_prefix", "add_prefix", "repair", "remove_headers", "no_store"];
+const OF_ANSWERS: [&str; 3] = ["repair", "remove_headers", "no_store"];
 
 const TEXT: &str = "text/plain; charset=utf-8";
 

@@ -47,7 +47,7 @@ fn read_one(section: &mut Section<'_>, upstreams: &Upstreams) -> Route {
     let host = section.text("host", host_pattern).unwrap_or(HostPattern::Any);
     let path = section.text("path", prefix).unwrap_or_else(|| "/".to_owned());
     let upstream = section.text("upstream", |text| upstreams.find(text));
-    let handling = handling::read(section, &path);
+    let handling = handling::read(section, &path, upstream.as_deref());
     let level = section.one_of("access", Level::Login, &LEVELS, &[]);
     let users = section.list("users", Empty::Refused, user).unwrap_or_default();
     let groups = section.list("groups", Empty::Refused, group).unwrap_or_default();

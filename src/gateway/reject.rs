@@ -101,7 +101,8 @@ impl Reject {
                 | Malformed::Target,
             ) => (header::CONNECTION, Some(HeaderValue::from_static("close"))),
             Self::Maintenance(maintenance) => {
-                (header::RETRY_AFTER, Some(HeaderValue::from(maintenance.retry_after.as_secs())))
+                let seconds = maintenance.retry_after.as_secs().max(1);
+                (header::RETRY_AFTER, Some(HeaderValue::from(seconds)))
             }
             _ if self.answer().status == StatusCode::SERVICE_UNAVAILABLE => {
                 (header::RETRY_AFTER, Some(HeaderValue::from_static("5")))

@@ -77,7 +77,9 @@ impl Repairs<'_> {
     fn repair_address(&self, headers: &mut HeaderMap, name: &HeaderName) {
         let mut values = headers.get_all(name).iter();
         let (Some(value), None) = (values.next(), values.next()) else { return };
-        let repaired = value.to_str().ok().and_then(|address| self.address(address));
+        // Old backends write addresses in UTF-8 without escaping them.
+        let address = std::str::from_utf8(value.as_bytes()).ok();
+        let repaired = address.and_then(|address| self.address(address));
         if let Some(repaired) = repaired.and_then(|address| HeaderValue::try_from(address).ok()) {
             headers.insert(name, repaired);
         }
@@ -250,13 +252,14 @@ mod tests {
     fn repaired(wanted: &[Repair], name: &HeaderName, values: &[&str]) -> Vec<String> {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(name, HeaderValue::from_str(value).unwrap());
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         let rewrite = Rewrite { strip: "/wiki".to_owned(), add: "/app".to_owned() };
         let is_told = |authority: &str| authority == "10.0.0.5:8080";
         let repairs = Repairs { wanted, rewrite: &rewrite, authority: "w.test:8443", is_told: &is_told };
         repairs.apply(&mut headers);
-        headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+        let text = |value: &HeaderValue| String::from_utf8(value.as_bytes().to_vec()).unwrap();
+        headers.get_all(name).iter().map(text).collect()
     }
 
     fn location(wanted: &[Repair], value: &str) -> String {
@@ -272,6 +275,7 @@ mod tests {
         for (from, to) in [
             ("http://w.test/x?y#z", "https://w.test:8443/x?y#z"),
             ("HTTP://W.Test.", "https://w.test:8443"),
+            ("http://w.test/\u{fc}", "https://w.test:8443/\u{fc}"),
             ("http://w.test:80/", "https://w.test:8443/"),
             ("http://w.test:8443/", "https://w.test:8443/"),
             ("https://W.test:8443/x", "https://w.test:8443/x"),
