@@ -56,6 +56,7 @@ pub mod clock;
 pub mod config;
 pub mod gateway;
 pub mod identity;
+pub mod ip_text;
 pub mod login;
 pub mod portal;
 pub mod proxy;

@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn limits_of_a_body_are_taken_over_at_once_and_those_of_a_head_are_not() {
         assert!(change("body_stall = \"30s\"", "body_stall = \"31s\"").restart_needed.is_empty());
-        let change = change("header_count = 128", "header_count = 100");
+        let change = change("header_count = 100", "header_count = 128");
         assert_eq!(change.restart_needed, ["server.limits.header_count"]);
     }
 
@@ -185,7 +185,7 @@ drain = "30s"
 state_dir = "state"
 [server.limits]
 body_stall = "30s"
-header_count = 128
+header_count = 100
 [[tls.certificate]]
 cert = "gateway.pem"
 key = "gateway.key"

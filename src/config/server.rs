@@ -121,7 +121,7 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
         keep_alive,
         body_stall,
         header_bytes: usize::try_from(header_bytes).unwrap_or(usize::MAX),
-        header_count: section.integer("header_count", 128, &(16..=4096)),
+        header_count: section.integer("header_count", 100, &(16..=4096)),
         body_bytes: Some(section.size("body_bytes", 0, &(0..=u64::MAX))).filter(|bytes| *bytes > 0),
         streams: section.integer("streams", 100, &(1..=10_000)),
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::USER_AGENT;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Activity;
 use super::decision::{self, Caller, Guest};
@@ -90,9 +90,11 @@ const fn is_known(presented: &Presented) -> bool {
 pub fn takes_cookies(headers: &HeaderMap) -> bool {
     let is_page =
         |kind: &HeaderValue| ["document", "iframe", "frame", "empty"].iter().any(|page| kind == page);
-    headers.get("sec-fetch-dest").is_none_or(is_page) && !headers.contains_key(http::header::UPGRADE)
+    headers.get(SEC_FETCH_DEST).is_none_or(is_page) && !headers.contains_key(http::header::UPGRADE)
 }
 
 fn user_agent(headers: &HeaderMap) -> &str {
     headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
+
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");

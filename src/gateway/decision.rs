@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use super::{Access, Route, Who};
 use crate::identity::Identity;
@@ -54,7 +54,7 @@ impl Kind {
 #[must_use]
 pub fn loads_page(headers: &HeaderMap) -> bool {
     let accepts_html = |accept: &HeaderValue| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some();
-    match headers.get("sec-fetch-mode") {
+    match headers.get(SEC_FETCH_MODE) {
         Some(mode) => mode == "navigate",
         None => headers.get_all(header::ACCEPT).iter().any(accepts_html),
     }
@@ -163,6 +163,8 @@ fn is_named(who: &Who, identity: &Identity) -> bool {
         || who.groups.iter().any(|group| identity.groups.contains(group))
 }
 
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
@@ -263,7 +265,7 @@ mod tests {
         let kind = |method: Method, headers: &[(&'static str, &'static str)]| {
             let headers = headers
                 .iter()
-                .map(|&(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+                .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
             Kind::of(&method, &headers.collect())
         };
         let html = ("accept", "text/html,*/*;q=0.8");

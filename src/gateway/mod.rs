@@ -336,8 +336,8 @@ impl Gateway {
             peer,
             peer_trusted: snapshot.is_trusted(peer),
             scheme: "https",
-            host: canonical.authority(),
-            request_id: record.request_id.as_str(),
+            host: &canonical.authority,
+            request_id: &record.request_id.to_header(),
             version: request.version(),
         };
         *request.uri_mut() = Uri::from(canonical.target.clone());

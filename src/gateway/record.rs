@@ -17,7 +17,8 @@ use crate::clock::{Stopwatch, Timestamp};
 use crate::proxy::Upstream;
 use crate::session::engine::Renewal;
 use crate::session::record::Session;
-use crate::telemetry::access::{AccessLine, AccessWriter};
+use crate::telemetry::access::AccessWriter;
+use crate::telemetry::access_line::AccessLine;
 use crate::telemetry::metrics::{Outcome, RequestCounters};
 
 /// Where a worker's finished requests are told.

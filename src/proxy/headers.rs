@@ -4,7 +4,6 @@
 //! what a client names in `Connection` is removed before anything of ours is set, and nothing that is
 //! named there is heeded later.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use http::header::{
@@ -13,6 +12,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::ResponseFault;
+use crate::ip_text;
 
 /// What a request says to the backend about its way here.
 #[derive(Clone, Copy, Debug)]
@@ -22,11 +22,11 @@ pub struct Forwarded<'a> {
     /// Whether the peer is a trusted proxy, whose own claims are kept.
     pub peer_trusted: bool,
     /// `http` or `https`: what the peer speaks with us.
-    pub scheme: &'a str,
+    pub scheme: &'static str,
     /// The host that was asked for.
-    pub host: &'a str,
+    pub host: &'a HeaderValue,
     /// The number of this request in our logs.
-    pub request_id: &'a str,
+    pub request_id: &'a HeaderValue,
     /// The version that the request came with.
     pub version: Version,
 }
@@ -36,6 +36,10 @@ pub struct Forwarded<'a> {
 /// A complete request to switch to the WebSocket protocol stays, as exactly `Connection: upgrade`
 /// and `Upgrade: websocket`; so does the option `trailers` of `TE`. Calling it twice changes nothing.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Without one of them there is nothing to do.
+    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        return;
+    }
     let upgrade = names_websocket(headers);
     let trailers = list_has(headers, &TE, b"trailers");
     remove_named(headers);
@@ -63,12 +67,12 @@ pub fn prepare(headers: &mut HeaderMap, forwarded: &Forwarded<'_>) {
     headers.append(VIA, via(forwarded.version));
     set_forwarded_for(headers, forwarded);
     if !forwarded.peer_trusted || !claims_scheme(headers) {
-        set(headers, &X_FORWARDED_PROTO, forwarded.scheme);
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(forwarded.scheme));
     }
     if !forwarded.peer_trusted || !headers.contains_key(&X_FORWARDED_HOST) {
-        set(headers, &X_FORWARDED_HOST, forwarded.host);
+        headers.insert(X_FORWARDED_HOST, forwarded.host.clone());
     }
-    set(headers, &X_REQUEST_ID, forwarded.request_id);
+    headers.insert(X_REQUEST_ID, forwarded.request_id.clone());
 }
 
 /// Whether the request passed this gateway more often than any honest setup lets it (RFC 9110 7.6).
@@ -183,14 +187,12 @@ fn set_forwarded_for(headers: &mut HeaderMap, forwarded: &Forwarded<'_>) {
     let mut list = if forwarded.peer_trusted {
         join(headers.get_all(&X_FORWARDED_FOR).iter(), b", ")
     } else {
-        Vec::new()
+        Vec::with_capacity(LONGEST_ADDRESS)
     };
     if !list.is_empty() {
         list.extend_from_slice(b", ");
     }
-    let mut peer = String::with_capacity(LONGEST_ADDRESS);
-    let _ = write!(peer, "{}", forwarded.peer.to_canonical());
-    list.extend_from_slice(peer.as_bytes());
+    ip_text::push(&mut list, forwarded.peer.to_canonical());
     insert_bytes(headers, &X_FORWARDED_FOR, list);
 }
 
@@ -198,14 +200,6 @@ fn claims_scheme(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(&X_FORWARDED_PROTO).iter();
     let scheme = lines.next().is_some_and(|scheme| scheme == "http" || scheme == "https");
     scheme && lines.next().is_none()
-}
-
-/// Sets a field, or removes it when `value` cannot stand in one.
-fn set(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
-    match value {
-        "https" => drop(headers.insert(name, HeaderValue::from_static("https"))),
-        value => insert_bytes(headers, name, value.as_bytes().to_vec()),
-    }
 }
 
 fn insert_bytes(headers: &mut HeaderMap, name: &HeaderName, value: Vec<u8>) {
@@ -286,13 +280,16 @@ mod tests {
         map
     }
 
+    static HOST_ASKED: HeaderValue = HeaderValue::from_static("wiki.example");
+    static REQUEST_ID: HeaderValue = HeaderValue::from_static("r-1");
+
     fn untrusted() -> Forwarded<'static> {
         Forwarded {
             peer: IpAddr::from([192, 0, 2, 7]),
             peer_trusted: false,
             scheme: "https",
-            host: "wiki.example",
-            request_id: "r-1",
+            host: &HOST_ASKED,
+            request_id: &REQUEST_ID,
             version: Version::HTTP_11,
         }
     }

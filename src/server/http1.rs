@@ -128,12 +128,18 @@ fn settings<H: Handler>(site: &Site<H>) -> http1::Builder {
         // Deadlines are `phase`'s, which tells a silent client from a slow one.
         .header_read_timeout(None)
         .max_header_size(site.limits.header_bytes)
-        .max_headers(site.limits.header_count)
         .max_buf_size(site.limits.header_bytes.max(LEAST_BUFFER));
+    // Told any number, hyper allocates room for so many headers with every request.
+    if site.limits.header_count != HYPER_HEADERS {
+        settings.max_headers(site.limits.header_count);
+    }
     settings
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How many headers hyper takes if it is told nothing.
+const HYPER_HEADERS: usize = 100;
 
 /// hyper refuses buffers below 8 KiB.
 const LEAST_BUFFER: usize = 64 * 1024;

@@ -1,52 +1,17 @@
 //! One line for every request, without a system call on the worker that served it.
 //!
-//! Each worker formats its lines into a buffer of its own; one thread collects and writes them.
-//! Invariant: a full disk or a blocked reader drops lines and counts them, and never delays a
-//! request. Queries are never written: they hold tokens and names.
+//! Each worker writes its lines into a buffer of its own; one thread collects them for the file. What
+//! a line holds is left to [`super::access_line`]. Invariant: a full disk or a blocked reader drops
+//! lines and counts them, and never delays a request.
 
-use std::fmt;
 use std::io::Write;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Format;
-use crate::clock::Timestamp;
-
-/// What is said of one request.
-#[derive(Debug)]
-pub struct AccessLine<'a> {
-    /// When the request came.
-    pub time: Timestamp,
-    /// The real client.
-    pub client: IpAddr,
-    /// Who asked; none for guests.
-    pub user: Option<&'a str>,
-    /// The request method.
-    pub method: &'a str,
-    /// The protocol of the request.
-    pub protocol: &'static str,
-    /// The host asked for.
-    pub host: &'a str,
-    /// The path asked for, without its query.
-    pub path: &'a str,
-    /// The status of the response.
-    pub status: u16,
-    /// Bytes of the response body that were sent.
-    pub bytes: u64,
-    /// From the request head to the end of the response body.
-    pub duration: Duration,
-    /// What was done with the request.
-    pub outcome: &'static str,
-    /// Why it was not served.
-    pub reason: Option<&'static str>,
-    /// The upstream that answered.
-    pub upstream: Option<&'a str>,
-    /// The id that the response and the backend carry too.
-    pub request_id: &'a str,
-}
+use super::access_line::AccessLine;
 
 /// The access log of a process; clones share it.
 #[derive(Clone, Debug)]
@@ -108,11 +73,7 @@ impl AccessWriter {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        // Writing into a vector cannot fail.
-        let _infallible = match self.shared.format {
-            Format::Text => writeln!(buffer, "{}", Text(line)),
-            Format::Json => writeln!(buffer, "{}", Json(line)),
-        };
+        line.write(self.shared.format, &mut buffer);
     }
 }
 
@@ -171,85 +132,6 @@ impl LineWriter {
     }
 }
 
-/// `time client user "METHOD host path PROTOCOL" status bytes ms outcome[/reason] upstream request_id`
-struct Text<'a>(&'a AccessLine<'a>);
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let line = self.0;
-        write!(
-            f,
-            "{} {} {} \"{} {}{} {}\" {} {} {}.{:03}ms {}{}{} {} {}",
-            line.time,
-            line.client,
-            line.user.unwrap_or("-"),
-            line.method,
-            Plain(line.host),
-            Plain(line.path),
-            line.protocol,
-            line.status,
-            line.bytes,
-            line.duration.as_millis(),
-            line.duration.subsec_micros() % 1000,
-            line.outcome,
-            if line.reason.is_some() { "/" } else { "" },
-            line.reason.unwrap_or(""),
-            line.upstream.unwrap_or("-"),
-            line.request_id,
-        )
-    }
-}
-
-struct Json<'a>(&'a AccessLine<'a>);
-
-impl fmt::Display for Json<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let line = self.0;
-        write!(
-            f,
-            "{{\"time\":\"{}\",\"client\":\"{}\",\"user\":\"{}\",\"method\":\"{}\",\"host\":\"{}\",\"path\":\"{}\",\
-             \"protocol\":\"{}\",\"status\":{},\"bytes\":{},\"microseconds\":{},\"outcome\":\"{}\",\"reason\":\"{}\",\"upstream\":\"{}\",\
-             \"request_id\":\"{}\"}}",
-            line.time,
-            line.client,
-            Plain(line.user.unwrap_or("")),
-            Plain(line.method),
-            Plain(line.host),
-            Plain(line.path),
-            line.protocol,
-            line.status,
-            line.bytes,
-            line.duration.as_micros(),
-            line.outcome,
-            line.reason.unwrap_or(""),
-            Plain(line.upstream.unwrap_or("")),
-            line.request_id,
-        )
-    }
-}
-
-/// Text from outside, with everything percent-encoded that could end a field or a line.
-struct Plain<'a>(&'a str);
-
-impl fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // SECURITY: no log injection (CWE-117): only visible ASCII passes, without `"` and `\`.
-        let mut rest = self.0;
-        while let Some(at) =
-            rest.bytes().position(|byte| !byte.is_ascii_graphic() || matches!(byte, b'"' | b'\\'))
-        {
-            let (clean, odd) = rest.split_at(rest.floor_char_boundary(at));
-            f.write_str(clean)?;
-            let mut characters = odd.chars();
-            for byte in characters.next().into_iter().flat_map(|c| c.to_string().into_bytes()) {
-                write!(f, "%{byte:02X}")?;
-            }
-            rest = characters.as_str();
-        }
-        f.write_str(rest)
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -259,73 +141,3 @@ const WRITE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Bytes that a worker keeps while nothing can be written.
 const BUFFER_LIMIT: usize = 4 << 20;
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-
-    fn line(path: &str) -> AccessLine<'_> {
-        AccessLine {
-            time: Timestamp::from_millis(0),
-            client: Ipv4Addr::LOCALHOST.into(),
-            user: Some("alice"),
-            method: "GET",
-            protocol: "HTTP/1.1",
-            host: "wiki.example.com",
-            path,
-            status: 200,
-            bytes: 42,
-            duration: Duration::from_micros(1_234),
-            outcome: "forwarded",
-            reason: None,
-            upstream: Some("wiki"),
-            request_id: "00112233aabbccdd",
-        }
-    }
-
-    #[derive(Clone, Default)]
-    struct Memory(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Memory {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            lock(&self.0).extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn written(format: Format, path: &str) -> String {
-        let memory = Memory::default();
-        let log = AccessLog::start(format, Box::new(memory.clone())).unwrap();
-        log.worker().write(&line(path));
-        log.flush();
-        String::from_utf8(lock(&memory.0).clone()).unwrap()
-    }
-
-    #[test]
-    fn a_text_line_says_who_asked_for_what_and_what_came_of_it() {
-        assert_eq!(
-            written(Format::Text, "/page"),
-            "1970-01-01T00:00:00.000Z 127.0.0.1 alice \"GET wiki.example.com/page HTTP/1.1\" 200 42 1.234ms \
-             forwarded wiki 00112233aabbccdd\n"
-        );
-    }
-
-    #[test]
-    fn a_json_line_is_json_whatever_the_path_holds() {
-        let text = written(Format::Json, "/a\"b\\c\nd\u{e9}");
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(value["path"], "/a%22b%5Cc%0Ad%C3%A9");
-        assert_eq!(value["microseconds"], 1234);
-    }
-
-    #[test]
-    fn a_path_cannot_forge_a_second_line() {
-        assert_eq!(written(Format::Text, "/a\r\n1970 forged").lines().count(), 1);
-    }
-}

@@ -1,12 +1,12 @@
 //! What the gateway says of itself: logs, access lines, the audit trail, metrics.
 
 pub mod access;
+pub mod access_line;
+pub mod audit;
 pub mod log;
 pub mod metrics;
 
 use std::path::PathBuf;
-
-pub mod audit;
 
 /// What is written where.
 #[derive(Clone, Debug, PartialEq, Eq)]

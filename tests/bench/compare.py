@@ -17,6 +17,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import signin
+
 LOAD_CPU = 1
 
 
@@ -39,6 +41,7 @@ class Kind:
             command += ["-t1", "-c", str(self.connections), "-d", f"{seconds}s"]
         else:
             command += ["-D", str(seconds), "-c", str(self.connections), "-m", str(self.streams)]
+        command += ["-H", f"User-Agent: {signin.USER_AGENT}"]
         if cookie:
             command += ["-H", f"Cookie: {cookie}"]
         if self.close:

@@ -7,6 +7,8 @@ from http.cookies import SimpleCookie
 
 LOGIN_PATH = "/.vestibule/login"
 SESSION_COOKIE = "__Host-vestibule"
+# A session is bound to its browser, so the load generators call themselves the same.
+USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"
 
 
 class SignInError(Exception):
@@ -60,7 +62,7 @@ def session_cookie(port, trust, user, password):
 def ask(port, trust, jar, method, path, fields=None):
     """One request with the jar's cookies; cookies that come back go into the jar."""
     origin = f"https://localhost:{port}"
-    headers = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "same-origin"}
+    headers = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "same-origin", "User-Agent": USER_AGENT}
     if jar:
         headers["Cookie"] = "; ".join(f"{name}={morsel.value}" for name, morsel in jar.items())
     body = None

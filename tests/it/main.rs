@@ -26,6 +26,7 @@ mod harness;
 mod headers;
 mod identity;
 mod import_rules;
+mod instructions;
 mod legacy;
 mod lifecycle;
 mod login;

@@ -82,6 +82,7 @@ impl Shared {
         let until = self.clock.now() - SWEEP_GRACE;
         let (mut flushed, mut removed, mut place) = (Stopwatch::start(), 0_u64, None);
         while !*self.stop.borrow() {
+            let step = Stopwatch::start();
             let due = match self.store.by_end(place, until, SWEEP_BATCH).await {
                 // Such a store forgets by itself.
                 Err(StoreError::Unsupported(_)) => break,
@@ -94,8 +95,8 @@ impl Shared {
                 self.flush().await?;
                 flushed = Stopwatch::start();
             }
-            // Others may write between two steps.
-            sleep(SWEEP_PAUSE).await;
+            // The store has at least as much time for others, however slow it is.
+            sleep(SWEEP_PAUSE.max(step.elapsed())).await;
         }
         let tidied = self.store.tidy(self.clock.now()).await?;
         self.note_removed(removed, tidied);
@@ -265,9 +266,9 @@ const FLUSH_EVERY: Duration = Duration::from_secs(5);
 const SWEEP_ROUNDS: u32 = 12;
 /// A session that expired is left for its browser to ask for a moment longer.
 const SWEEP_GRACE: Duration = Duration::from_secs(30);
-/// Rows in one write of activity.
-const BATCH: usize = 500;
+/// Rows in one write of activity: what a request waits for that comes behind it.
+const BATCH: usize = 100;
 /// Sessions in one step of a sweep: a login never waits for more of them.
-const SWEEP_BATCH: usize = 100;
-/// Between two steps of a sweep.
+const SWEEP_BATCH: usize = 25;
+/// Between two steps of a sweep, at least.
 const SWEEP_PAUSE: Duration = Duration::from_millis(5);

@@ -78,8 +78,9 @@ impl Gateway {
         Self::spawn_by(command.args(arguments), folder)
     }
 
+    /// Starts the real program by a command that was made for `folder`.
     #[track_caller]
-    fn spawn_by(command: &mut Command, folder: Folder) -> Self {
+    pub(crate) fn spawn_by(command: &mut Command, folder: Folder) -> Self {
         let process = Process::start(command);
         let line =
             process.line(0, LISTENING, |line| line.contains(LISTENING) && address(line, "https").is_some());
@@ -233,6 +234,11 @@ impl Gateway {
     pub(crate) fn audit_trail(&self) -> Vec<Value> {
         let text = self.folder.read("audit.log");
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// The program's process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.program().pid()
     }
 
     fn program(&self) -> &Process {

@@ -10,6 +10,7 @@ pub(crate) mod body;
 pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod command;
+pub(crate) mod counted;
 pub(crate) mod folder;
 pub(crate) mod form;
 pub(crate) mod gateway;

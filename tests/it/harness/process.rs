@@ -54,6 +54,11 @@ impl Process {
         find(&lines).unwrap_or_else(|| panic!("no line with {what} in:\n{}", lines.join("\n")))
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal by its short name, as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
