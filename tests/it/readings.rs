@@ -3,6 +3,7 @@
 //! Each server answers with the target as it came and with the path that it would serve. The gateway refuses a
 //! target, or every server reads exactly what the gateway did.
 
+use http::Uri;
 use percent_encoding::percent_decode_str;
 
 use crate::harness::raw::RawResponse;
@@ -93,7 +94,23 @@ fn assert_reads_alike(url: &str) {
         assert_read(&gateway, target, *read_as);
     }
     let long = format!("/{}", "a%2D/./".repeat(300));
+    assert_reads_alike_over_h2(&gateway);
     assert_read(&gateway, &long, Some(&format!("/{}", "a-/".repeat(300))));
+}
+
+/// The same over HTTP/2, as far as a client can be made to send it.
+#[track_caller]
+fn assert_reads_alike_over_h2(gateway: &Gateway) {
+    let visitor = gateway.visitor().over_h2();
+    let is_sent =
+        |target: &str| target.starts_with('/') && !target.contains('#') && target.parse::<Uri>().is_ok();
+    for (target, read_as) in TARGETS.iter().filter(|(target, _)| is_sent(target)) {
+        let answer = visitor.get(target);
+        match read_as {
+            Some(path) => assert_told(target, path, answer.status, &answer.body),
+            None => assert_eq!(answer.status, 400, "{target} over HTTP/2"),
+        }
+    }
 }
 
 /// Sends a target as it is, on a connection of its own.
@@ -110,12 +127,18 @@ fn assert_read(gateway: &Gateway, target: &str, read_as: Option<&str>) {
         assert_eq!(answer.status, 400, "{target}: {}", answer.text());
         return;
     };
-    assert_eq!(answer.status, 200, "{target}: {}", answer.text());
+    assert_told(target, read_as, answer.status, &answer.body);
+}
+
+/// What a server told: the target as it got it, a line end, and the path that it would serve.
+#[track_caller]
+fn assert_told(target: &str, read_as: &str, status: u16, told: &[u8]) {
     let path = read_as.split('?').next().unwrap_or_default();
-    let expected: Vec<u8> =
-        [read_as.as_bytes(), b"\n", &*percent_decode_str(path).collect::<Vec<u8>>()].concat();
-    assert_eq!(answer.text(), String::from_utf8_lossy(&expected), "{target}");
-    assert_eq!(answer.body, expected, "{target}");
+    let served: Vec<u8> = percent_decode_str(path).collect();
+    let expected = [read_as.as_bytes(), b"\n", &served].concat();
+    let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert_eq!((status, shown(told)), (200, shown(&expected)), "{target}");
+    assert_eq!(told, expected, "{target}");
 }
 
 /// Targets as a client sends them, and path and query as a backend gets them; none for 400.
