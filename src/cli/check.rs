@@ -1,11 +1,14 @@
 //! `vestibule check`: every problem at once, or the routes as they will work.
 
 use std::fmt::Write;
+use std::ops::Not;
 
 use super::place::ConfigPath;
 use super::report::Failure;
 use crate::app::Parts;
 use crate::clock::Clock;
+use crate::gateway::fixed::Fixed;
+use crate::gateway::handling::{Caching, Handling};
 use crate::gateway::{Access, Route};
 
 pub(super) fn run(config: &ConfigPath) -> Result<String, Failure> {
@@ -33,7 +36,27 @@ fn describe(route: &Route) -> String {
     }
     push_list(&mut line, "methods", &route.methods);
     push_list(&mut line, "networks", &route.networks);
+    push_handling(&mut line, &route.handling);
     line
+}
+
+fn push_handling(line: &mut String, handling: &Handling) {
+    for (what, prefix) in [("strip", &handling.rewrite.strip), ("add", &handling.rewrite.add)] {
+        push_list(line, what, prefix.is_empty().not().then_some(prefix).as_slice());
+    }
+    match &handling.fixed {
+        Some(Fixed::Redirect(it)) => line.extend([" -> ", it.status.as_str(), " ", &it.to]),
+        Some(Fixed::Respond(it)) => line.extend([" -> ", it.status.as_str()]),
+        None => {}
+    }
+    if handling.maintenance.is_some() {
+        line.push_str("  closed for maintenance");
+    }
+    push_list(line, "repair", &handling.repair);
+    push_list(line, "without", &handling.remove_headers);
+    if handling.caching == Some(Caching::NoStore) {
+        line.push_str("  no-store");
+    }
 }
 
 fn push_list(line: &mut String, what: &str, values: &[impl ToString]) {

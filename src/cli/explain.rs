@@ -9,7 +9,7 @@ use super::names;
 use super::place::ConfigPath;
 use super::report::Failure;
 use crate::config::Config;
-use crate::gateway::explain::{Explanation, Hypothesis, explain};
+use crate::gateway::explain::{Explanation, Hypothesis, Verdict, explain};
 use crate::gateway::snapshot;
 use crate::identity::Identity;
 
@@ -88,10 +88,15 @@ fn as_json(explanation: &Explanation, config: &Config) -> Result<String, Failure
             "line": route.line,
         })
     });
+    let forwarded_for = match &explanation.verdict {
+        Verdict::Forwarded(forwarded) => forwarded.target.as_deref(),
+        _ => None,
+    };
     let value = serde_json::json!({
         "read_as": explanation.canonical,
         "route": route,
         "result": explanation.verdict.to_string(),
+        "forwarded_for": forwarded_for,
     });
     serde_json::to_string_pretty(&value).map(|text| text + "\n").map_err(Failure::failed)
 }

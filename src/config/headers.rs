@@ -1,11 +1,12 @@
-//! `[headers]`: the security headers of responses.
+//! `[headers]`: the headers of responses that are the same on every route.
 
 use http::HeaderValue;
 
 use crate::gateway::{HeadersConfig, Profile};
 
+use super::handling::{caching, removable};
 use super::problem::{Wrong, quoted};
-use super::read::Section;
+use super::read::{Empty, Section};
 
 /// Reads `[headers]`.
 pub(super) fn read(root: &mut Section<'_>) -> HeadersConfig {
@@ -13,6 +14,8 @@ pub(super) fn read(root: &mut Section<'_>) -> HeadersConfig {
     root.within("headers", |section| HeadersConfig {
         profile: section.one_of("profile", Profile::Compatible, &profiles, &[]),
         hsts: section.text("hsts", hsts).unwrap_or(HeaderValue::from_static(HSTS)),
+        remove: section.list("remove", Empty::Allowed, removable).unwrap_or_default(),
+        caching: caching(section).unwrap_or_default(),
     })
 }
 

@@ -10,6 +10,7 @@
 mod address;
 mod admin;
 pub mod change;
+mod handling;
 mod headers;
 mod identity;
 mod keys;

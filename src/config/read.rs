@@ -212,6 +212,36 @@ impl<'a> Section<'a> {
         Section::new(self.reader, table, self.child(key), self.child_pattern(key), place).read(read)
     }
 
+    /// What `key` says if it is given as `true` or `false`, which may be one of its forms.
+    pub(super) fn plain_flag(&mut self, key: &'static str) -> Option<bool> {
+        self.known.push(key);
+        self.value(key).and_then(|value| value.get_ref().as_bool())
+    }
+
+    /// The table `key`, if it is given.
+    pub(super) fn optional<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let is_table = self.value(key).is_none_or(|value| value.get_ref().is_table());
+        match (self.gives(key), self.reader.errand) {
+            (false, Errand::Load) => {
+                self.known.push(key);
+                None
+            }
+            (true, Errand::Load) if !is_table => {
+                self.within(key, |_| ());
+                None
+            }
+            _ => Some(self.within(key, read)),
+        }
+    }
+
+    /// The table `key`, or `true` in place of one that says nothing; none if it is absent or `false`.
+    pub(super) fn switch<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let Some(is_on) = self.plain_flag(key) else { return self.optional(key, read) };
+        let place = self.place_of(key);
+        let empty = Section::new(self.reader, None, self.child(key), self.child_pattern(key), place);
+        is_on.then(|| empty.read(read))
+    }
+
     /// Each table of the array `key`.
     pub(super) fn each<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Self) -> T) -> Vec<T> {
         self.known.push(key);

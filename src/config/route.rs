@@ -13,6 +13,7 @@ use crate::gateway::{Access, Activity, HostPattern, Route, Who};
 use crate::identity::{Group, NameError, UserId};
 
 use super::address::{host_pattern, network};
+use super::handling;
 use super::path::{is_within, prefix};
 use super::problem::{Wrong, quoted};
 use super::read::{Empty, Section};
@@ -46,6 +47,7 @@ fn read_one(section: &mut Section<'_>, upstreams: &Upstreams) -> Route {
     let host = section.text("host", host_pattern).unwrap_or(HostPattern::Any);
     let path = section.text("path", prefix).unwrap_or_else(|| "/".to_owned());
     let upstream = section.text("upstream", |text| upstreams.find(text));
+    let handling = handling::read(section, &path, upstream.as_deref());
     let level = section.one_of("access", Level::Login, &LEVELS, &[]);
     let users = section.list("users", Empty::Refused, user).unwrap_or_default();
     let groups = section.list("groups", Empty::Refused, group).unwrap_or_default();
@@ -57,7 +59,7 @@ fn read_one(section: &mut Section<'_>, upstreams: &Upstreams) -> Route {
     check_effects(section, level);
     let access = access(level, Who { users, groups });
     let line = section.place().map_or(0, |place| place.line);
-    Route { host, path, upstream, access, methods, networks, activity, line }
+    Route { host, path, upstream, access, methods, networks, activity, handling, line }
 }
 
 fn access(level: Level, who: Who) -> Access {
@@ -70,7 +72,8 @@ fn access(level: Level, who: Who) -> Access {
 }
 
 fn check_upstream(section: &mut Section<'_>, level: Level) {
-    if level != Level::Deny && !section.gives("upstream") && section.is_sound(&["access"]) {
+    let is_needed = level != Level::Deny && !handling::FIXED.iter().any(|key| section.gives(key));
+    if is_needed && !section.gives("upstream") && section.is_sound(&["access"]) {
         let wrong = Wrong::new("it is missing, and only `access = \"deny\"` needs no upstream");
         section.refuse("upstream", wrong.help("name an upstream, or `builtin` for the built-in page"));
     }
@@ -81,14 +84,17 @@ fn check_effects(section: &mut Section<'_>, level: Level) {
     if !section.is_sound(&["access"]) {
         return;
     }
-    let (idle_keys, why): (&[_], _) = match level {
+    let (idle_keys, why): (&[&[_]], _) = match level {
         Level::Login => return,
-        Level::Optional => (&["users", "groups"], "nobody needs to log in"),
-        Level::Public => (&["users", "groups", "activity"], "nobody needs to log in"),
-        Level::Deny => (&["users", "groups", "methods", "networks", "activity"], "nobody passes"),
+        Level::Optional => (&[&["users", "groups"]], "nobody needs to log in"),
+        Level::Public => (&[&["users", "groups", "activity", "no_store"]], "nobody needs to log in"),
+        Level::Deny => {
+            let keys = &["users", "groups", "methods", "networks", "activity"];
+            (&[keys, &handling::KEYS], "nobody passes")
+        }
     };
     let level = LEVELS.iter().find(|(_, other)| *other == level).map_or("", |(name, _)| *name);
-    let given: Vec<_> = idle_keys.iter().filter(|key| section.gives(key)).collect();
+    let given: Vec<_> = idle_keys.iter().copied().flatten().filter(|key| section.gives(key)).collect();
     for key in given {
         let wrong = Wrong::new(format!("it has no effect, since with `access = \"{level}\"` {why}"));
         section.refuse(key, wrong.help("use `access = \"login\"`, or leave the key out"));

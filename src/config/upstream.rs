@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 
 use crate::proxy::{
-    BackendTls, Balance, HealthCheck, HostHeader, OwnCertificate, ServerAddress, UpstreamConfig,
+    BackendTls, Balance, HeadLimits, HealthCheck, HostHeader, OwnCertificate, ServerAddress, UpstreamConfig,
     WeightedServer,
 };
 
@@ -66,6 +66,7 @@ fn read_one(section: &mut Section<'_>, folder: &Path, names: &mut Vec<Name>) -> 
     let connect_timeout = section.duration("connect_timeout", Duration::from_secs(3), Zero::Refused);
     let response_timeout = section.duration("response_timeout", Duration::from_mins(1), Zero::Refused);
     let max_connections = section.integer("max_connections", 512, &(1..=1_000_000));
+    let head_limits = read_head_limits(section);
     let tls = read_tls(section, folder, servers.as_deref());
     let health = read_health(section);
     Some(UpstreamConfig {
@@ -77,6 +78,7 @@ fn read_one(section: &mut Section<'_>, folder: &Path, names: &mut Vec<Name>) -> 
         connect_timeout,
         response_timeout,
         max_connections,
+        head_limits,
         health,
     })
 }
@@ -91,6 +93,12 @@ fn read_servers(section: &mut Section<'_>) -> Option<Vec<WeightedServer>> {
         section.refuse("servers", wrong.help("add `servers = [\"http://127.0.0.1:8080\"]`"));
     }
     None
+}
+
+/// What the servers can take; 0 where nobody knows.
+fn read_head_limits(section: &mut Section<'_>) -> HeadLimits {
+    let mut size = |key| usize::try_from(section.size(key, 0, &(0..=HEAD_LIMIT))).unwrap_or(0);
+    HeadLimits { bytes: size("max_header_bytes"), line: size("max_header_line") }
 }
 
 /// How servers are asked whether they are well; they are not where `health` is left out.
@@ -199,6 +207,9 @@ const BALANCES: [(&str, Balance); 3] = [
 ];
 
 const NAME_LIMIT: usize = 64;
+
+/// No larger head ever comes through `server.limits.header_bytes`.
+const HEAD_LIMIT: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {

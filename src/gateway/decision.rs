@@ -190,6 +190,7 @@ mod tests {
             methods: Vec::new(),
             networks: Vec::new(),
             activity: Activity::Any,
+            handling: crate::gateway::handling::Handling::default(),
             line: 1,
         }
     }

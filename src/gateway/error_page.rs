@@ -1,13 +1,17 @@
 //! How an error looks: a small page for browsers, JSON for everything else.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::decision::loads_page;
+use super::handling::Maintenance;
 use super::record::Record;
 use super::reject::Reject;
 use super::snapshot::Snapshot;
 use crate::portal::{ErrorPage, Place, Reader, ReturnTo, page};
+use crate::proxy::{ForwardError, LargestPart};
 
 /// What the client can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,24 +52,40 @@ fn html(snapshot: &Snapshot, reject: &Reject, record: &Record) -> Response<Bytes
     let next = record.target().map(ReturnTo::of).unwrap_or_default();
     let reader = match (reject, &record.session) {
         (Reject::Forbidden(_), Some(session)) => Reader::User(&session.identity().user, &next),
+        (Reject::Maintenance(_), _) => Reader::Waiting(&next),
         _ => Reader::Anybody,
     };
+    let (happened, advice) = words(reject);
     page::error(&ErrorPage {
         place: Place { portal: &snapshot.portal, host: record.host() },
         status: answer.status,
         title: answer.title,
-        happened: answer.happened,
-        advice: answer.advice,
+        happened: &happened,
+        advice,
         request_id: record.request_id.as_str(),
         reader,
     })
 }
 
+/// What happened and what to do, where more is known of it than [`Reject::answer`] says.
+fn words(reject: &Reject) -> (Cow<'_, str>, &'static str) {
+    let answer = reject.answer();
+    match reject {
+        Reject::Maintenance(Maintenance { message: Some(message), .. }) => (message.into(), answer.advice),
+        Reject::Forward(ForwardError::HeadTooLarge(LargestPart::Header(name))) => {
+            let advice = if name == header::COOKIE { answer.advice } else { ASK_THE_PEOPLE };
+            (format!("{} The largest is `{name}`.", answer.happened).into(), advice)
+        }
+        _ => (answer.happened.into(), answer.advice),
+    }
+}
+
 fn json(reject: &Reject, record: &Record) -> Response<Bytes> {
     let answer = reject.answer();
+    let (happened, advice) = words(reject);
     let mut value = serde_json::json!({
         "error": answer.code,
-        "message": format!("{} {}", answer.happened, answer.advice),
+        "message": format!("{happened} {advice}"),
         "request_id": record.request_id.as_str(),
     });
     if let (Reject::LoginNeeded(login_url), Some(object)) = (reject, value.as_object_mut()) {
@@ -80,3 +100,6 @@ fn with_type(status: StatusCode, content_type: &'static str, body: Bytes) -> Res
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
+
+/// What helps against a header that no browser makes.
+const ASK_THE_PEOPLE: &str = "Ask the people who run this service.";

@@ -4,11 +4,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{Method, Request, Uri, header};
+use http::{Method, Request, StatusCode, Uri, header};
 
 use super::Route;
 use super::canonical::{Ambiguity, Canonical};
 use super::decision::{self, Caller, Decision, Forbidden, Guest, Question};
+use super::fixed::Fixed;
+use super::maintenance;
 use super::route::RouteTable;
 use crate::identity::Identity;
 
@@ -47,8 +49,14 @@ pub enum Verdict {
     NoRoute,
     /// A page of the gateway.
     Portal,
+    /// 503: the route is closed for a while.
+    Maintenance,
     /// Forwarded, as this user or as a guest.
-    Forwarded(Option<String>),
+    Forwarded(Forwarded),
+    /// Sent elsewhere by the route itself.
+    Redirected(StatusCode, String),
+    /// Always answered the same by the route itself.
+    Answered(StatusCode),
     /// 303 to the login page, or 401.
     LoginNeeded,
     /// 403.
@@ -57,24 +65,53 @@ pub enum Verdict {
     MethodNotAllowed,
 }
 
+/// What a backend would get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forwarded {
+    /// Who is asking; none for a guest.
+    pub user: Option<String>,
+    /// Path and query, where they are written anew.
+    pub target: Option<String>,
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(reason) => write!(f, "refused with 400: {reason}"),
             Self::Ambiguous(reason) => {
-                write!(f, "refused with 400: {reason}, and not every route of this host is public")
+                write!(
+                    f,
+                    "refused with 400: {reason}, and not every route of this host is public and takes paths as they are"
+                )
             }
             Self::NoRoute => {
                 f.write_str("refused with 404: no route matches, and nothing is open by default")
             }
             Self::Portal => f.write_str("answered by the gateway itself"),
-            Self::Forwarded(Some(user)) => write!(f, "forwarded as `{user}`"),
-            Self::Forwarded(None) => f.write_str("forwarded without an identity"),
+            Self::Maintenance => {
+                f.write_str("refused with 503: the route is closed for maintenance, whoever asks")
+            }
+            Self::Forwarded(forwarded) => write!(f, "{forwarded}"),
+            Self::Redirected(status, to) => write!(f, "redirected with {} to {to}", status.as_u16()),
+            Self::Answered(status) => write!(f, "answered with {} by the route itself", status.as_u16()),
             Self::LoginNeeded => f.write_str(
                 "asked to sign in: 303 to the login page for a page load, 401 for everything else",
             ),
             Self::Forbidden(why) => write!(f, "refused with 403: {}", why.as_str()),
             Self::MethodNotAllowed => f.write_str("refused with 405: the route does not list this method"),
+        }
+    }
+}
+
+impl fmt::Display for Forwarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.user {
+            Some(user) => write!(f, "forwarded as `{user}`")?,
+            None => f.write_str("forwarded without an identity")?,
+        }
+        match &self.target {
+            Some(target) => write!(f, ", for {target}"),
+            None => Ok(()),
         }
     }
 }
@@ -94,7 +131,8 @@ pub fn explain(routes: &RouteTable, portal: &str, hypothesis: &Hypothesis<'_>) -
         None => (None, Verdict::NoRoute),
         Some(place) => {
             let refused = canonical.ambiguity.filter(|_| !routes.is_open(canonical.host()));
-            let verdict = refused.map_or_else(|| verdict(&place.route, hypothesis), Verdict::Ambiguous);
+            let verdict =
+                refused.map_or_else(|| verdict(&place.route, &canonical, hypothesis), Verdict::Ambiguous);
             (Some(Arc::clone(&place.route)), verdict)
         }
     };
@@ -113,14 +151,32 @@ fn canonical(hypothesis: &Hypothesis<'_>) -> Result<Canonical, String> {
     Canonical::of(&request).map_err(|malformed| malformed.to_string())
 }
 
-fn verdict(route: &Route, hypothesis: &Hypothesis<'_>) -> Verdict {
+fn verdict(route: &Route, canonical: &Canonical, hypothesis: &Hypothesis<'_>) -> Verdict {
+    if maintenance::closed(route, hypothesis.client).is_some() {
+        return Verdict::Maintenance;
+    }
     let caller = hypothesis.identity.map_or(Caller::Guest(Guest::New), Caller::Known);
     match decision::decide(Question { route, method: hypothesis.method, client: hypothesis.client, caller }) {
-        Decision::Allow(permit) => {
-            Verdict::Forwarded(permit.identity().map(|identity| identity.user.to_string()))
-        }
+        Decision::Allow(permit) => allowed(route, canonical, permit.identity()),
         Decision::AskLogin(_) | Decision::Unavailable => Verdict::LoginNeeded,
         Decision::Forbid(why) => Verdict::Forbidden(why),
         Decision::MethodNotAllowed => Verdict::MethodNotAllowed,
+    }
+}
+
+fn allowed(route: &Route, canonical: &Canonical, identity: Option<&Identity>) -> Verdict {
+    let rewrite = &route.handling.rewrite;
+    match &route.handling.fixed {
+        Some(Fixed::Redirect(redirect)) => {
+            Verdict::Redirected(redirect.status, redirect.location(&route.path, &canonical.target))
+        }
+        Some(Fixed::Respond(respond)) => Verdict::Answered(respond.status),
+        None => Verdict::Forwarded(Forwarded {
+            user: identity.map(|identity| identity.user.to_string()),
+            target: rewrite
+                .forth(&canonical.target)
+                .filter(|_| !rewrite.is_nothing())
+                .map(|target| target.to_string()),
+        }),
     }
 }

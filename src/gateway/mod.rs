@@ -6,6 +6,7 @@
 //! open connections; what is forwarded is the canonical form that was decided on; nothing is
 //! forwarded without a [`decision::Permit`].
 
+mod aftercare;
 pub mod answers;
 pub mod body;
 mod builtin;
@@ -14,11 +15,17 @@ pub mod canonical;
 pub mod decision;
 pub mod error_page;
 pub mod explain;
+pub mod fixed;
 mod form;
+pub mod handling;
 pub mod identity_headers;
+pub mod maintenance;
+mod max_forwards;
 pub mod record;
 pub mod reject;
+pub mod repair;
 pub mod request_id;
+pub mod rewrite;
 pub mod route;
 pub mod security_headers;
 mod settings;
@@ -41,6 +48,7 @@ pub use self::settings::{
     Access, Activity, Config, HeadersConfig, HostPattern, IdentityHeaders, Profile, Route, Who,
 };
 
+use self::aftercare::Aftercare;
 use self::body::ResponseBody;
 use self::caller::CallerState;
 use self::canonical::Canonical;
@@ -175,6 +183,7 @@ impl Gateway {
         }
         let place = snapshot.routes.find(canonical.host(), canonical.path()).ok_or(Reject::NotFound)?;
         refuse_ambiguity(snapshot, &canonical)?;
+        maintenance::check(&place.route, record.client)?;
         let caller = self.caller(&place.route, request.headers(), record).await;
         let question = Question {
             route: &place.route,
@@ -262,7 +271,12 @@ impl Gateway {
         peer: IpAddr,
         record: &mut Record,
     ) -> Result<Answered, Reject> {
+        if let Some(answer) = without_backend(&place.route, canonical, &mut request)? {
+            record.outcome = Outcome::Fixed;
+            return Ok(Answered::Own(answer));
+        }
         self.prepare(snapshot, permit, canonical, &mut request, peer, record);
+        rewrite::apply(&place.route.handling.rewrite, &mut request)?;
         let upstream = match &place.backend {
             Backend::Upstream(upstream) => upstream,
             Backend::BuiltIn => {
@@ -288,7 +302,19 @@ impl Gateway {
         };
         let answer = pin!(proxy::forward(forward, request));
         match self.streams.wait_for(record, answer).await {
-            Ok(answer) => answer.map(Answered::Proxied).map_err(Reject::Forward),
+            Ok(answer) => {
+                let mut answer = answer.map_err(Reject::Forward)?;
+                let aftercare = Aftercare {
+                    route: &place.route,
+                    common: &snapshot.common,
+                    upstream,
+                    authority: canonical.authority(),
+                    identity: permit.identity(),
+                    session_cookie: &self.shared.engine.policy().cookie.name,
+                };
+                aftercare.tend(answer.headers_mut());
+                Ok(Answered::Proxied(answer))
+            }
             Err(end) => {
                 record.reason = Some(end.as_str());
                 Err(ended(end, snapshot))
@@ -345,6 +371,18 @@ fn visitor(upstream: &Upstream, record: &Record) -> Affinity {
 enum Answered {
     Own(Response<Bytes>),
     Proxied(proxy::Answer),
+}
+
+/// The answer to a request that may pass and that no backend is asked for, if it is one.
+fn without_backend(
+    route: &Route,
+    canonical: &Canonical,
+    request: &mut Request<Incoming>,
+) -> Result<Option<Response<Bytes>>, Reject> {
+    match &route.handling.fixed {
+        Some(fixed) => fixed::response(fixed, route, canonical).map(Some),
+        None => Ok(max_forwards::count(request, &route.methods)),
+    }
 }
 
 /// What somebody is told whose request was ended while its backend kept it waiting.

@@ -7,9 +7,10 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::canonical::{Ambiguity, Malformed};
 use super::decision::Forbidden;
+use super::handling::Maintenance;
 use crate::portal::csrf::Forged;
 use crate::portal::{CHALLENGE, PortalError};
-use crate::proxy::ForwardError;
+use crate::proxy::{ForwardError, LargestPart};
 use crate::telemetry::metrics::Outcome;
 
 /// Why a request is not answered with what it asked for.
@@ -23,6 +24,8 @@ pub enum Reject {
     HeaderTooLarge,
     /// No route, or no page of ours.
     NotFound,
+    /// The route is closed for a while.
+    Maintenance(Maintenance),
     /// A method that is refused everywhere or by the route; holds what is allowed.
     MethodNotAllowed(String),
     /// Nobody is signed in and the client can not follow a redirect; holds the login page's URL.
@@ -70,6 +73,7 @@ impl Reject {
             Self::Malformed(_) | Self::Ambiguous(_) => BAD_REQUEST,
             Self::HeaderTooLarge => HEADER_TOO_LARGE,
             Self::NotFound => NOT_FOUND,
+            Self::Maintenance(_) => MAINTENANCE,
             Self::MethodNotAllowed(_) => METHOD_NOT_ALLOWED,
             Self::LoginNeeded(_) => LOGIN_NEEDED,
             Self::Forbidden(_) => FORBIDDEN,
@@ -96,6 +100,10 @@ impl Reject {
                 | Malformed::HostsDiffer
                 | Malformed::Target,
             ) => (header::CONNECTION, Some(HeaderValue::from_static("close"))),
+            Self::Maintenance(maintenance) => {
+                let seconds = maintenance.retry_after.as_secs().max(1);
+                (header::RETRY_AFTER, Some(HeaderValue::from(seconds)))
+            }
             _ if self.answer().status == StatusCode::SERVICE_UNAVAILABLE => {
                 (header::RETRY_AFTER, Some(HeaderValue::from_static("5")))
             }
@@ -148,6 +156,8 @@ const fn forward_answer(error: &ForwardError) -> Answer {
         ForwardError::BodyStalled | ForwardError::ClientGone => REQUEST_TIMEOUT,
         ForwardError::Loop => LOOP,
         ForwardError::Method => METHOD_NOT_ALLOWED,
+        ForwardError::HeadTooLarge(LargestPart::Target) => TARGET_TOO_LONG,
+        ForwardError::HeadTooLarge(LargestPart::Header(_)) => TOO_LARGE_FOR_BACKEND,
     }
 }
 
@@ -181,6 +191,33 @@ answer!(
     "Your browser sent too much",
     "The head of the request is larger than allowed.",
     "Delete the cookies of this site and try again."
+);
+answer!(
+    TOO_LARGE_FOR_BACKEND,
+    REQUEST_HEADER_FIELDS_TOO_LARGE,
+    Refused,
+    "header_too_large_for_backend",
+    "Your browser sent too much",
+    "The application behind this service takes no request with headers this large.",
+    "Delete the cookies of this site and try again."
+);
+answer!(
+    TARGET_TOO_LONG,
+    URI_TOO_LONG,
+    Refused,
+    "target_too_long",
+    "This address is too long",
+    "The application behind this service takes none of this length.",
+    "Go back and try another way."
+);
+answer!(
+    MAINTENANCE,
+    SERVICE_UNAVAILABLE,
+    Refused,
+    "maintenance",
+    "We will be right back",
+    "This application is being worked on.",
+    "Try again in a while."
 );
 answer!(
     NOT_FOUND,

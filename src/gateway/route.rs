@@ -59,8 +59,8 @@ impl RouteTable {
         self.tables(host).find_map(|paths| paths.find(path))
     }
 
-    /// Whether every route that this host could meet is open to everybody, so that it does not
-    /// matter how a path is read.
+    /// Whether every route that this host could meet is open to everybody and hands paths on as they
+    /// are, so that it does not matter how they are read.
     #[must_use]
     pub fn is_open(&self, host: &str) -> bool {
         self.tables(host).all(|paths| paths.restricted == 0)
@@ -87,7 +87,8 @@ impl Paths {
     fn insert(&mut self, place: Place) {
         let is_open = matches!(place.route.access, Access::Public)
             && place.route.methods.is_empty()
-            && place.route.networks.is_empty();
+            && place.route.networks.is_empty()
+            && !place.route.handling.needs_one_reading();
         self.restricted += usize::from(!is_open);
         self.longest = self.longest.max(place.route.path.len());
         self.by_prefix.insert(place.route.path.clone(), Arc::new(place));
@@ -122,6 +123,7 @@ mod tests {
             methods: Vec::new(),
             networks: Vec::new(),
             activity: crate::gateway::Activity::Any,
+            handling: crate::gateway::handling::Handling::default(),
             line: 1,
         };
         Place { route: Arc::new(route), backend: Backend::None }

@@ -111,7 +111,12 @@ const PERMITTED_CROSS_DOMAIN_POLICIES: HeaderName =
 
 #[cfg(test)]
 mod tests {
+    use super::super::handling::Caching;
     use super::*;
+
+    fn config(profile: Profile, hsts: HeaderValue) -> HeadersConfig {
+        HeadersConfig { profile, hsts, remove: Vec::new(), caching: Caching::Backend }
+    }
 
     fn applied(profile: Profile, backend: &[(&'static str, &'static str)]) -> HeaderMap {
         let hsts = HeaderValue::from_static("max-age=31536000");
@@ -119,7 +124,7 @@ mod tests {
         for &(name, value) in backend {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        SecurityHeaders::new(&HeadersConfig { profile, hsts }).apply_to_proxied(&mut headers);
+        SecurityHeaders::new(&config(profile, hsts)).apply_to_proxied(&mut headers);
         headers
     }
 
@@ -172,8 +177,7 @@ mod tests {
 
     #[test]
     fn own_pages_keep_their_own_policy_and_are_never_stored() {
-        let config =
-            HeadersConfig { profile: Profile::Off, hsts: HeaderValue::from_static("max-age=31536000") };
+        let config = config(Profile::Off, HeaderValue::from_static("max-age=31536000"));
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
         SecurityHeaders::new(&config).apply_to_own(&mut headers);

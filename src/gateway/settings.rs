@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
+use super::handling::{Caching, Handling};
 use crate::identity::{Group, UserId};
 
 /// Which requests go where, for whom, with which headers.
@@ -28,7 +29,7 @@ pub struct Route {
     pub host: HostPattern,
     /// A canonical path prefix on segment borders: `/`, or `/a/b` without a slash at its end.
     pub path: String,
-    /// The upstream's name; none only for `access = "deny"` and for the built-in page.
+    /// The upstream's name; none only where nobody passes or the answer is fixed.
     pub upstream: Option<String>,
     /// Who may pass.
     pub access: Access,
@@ -38,6 +39,8 @@ pub struct Route {
     pub networks: Vec<IpNet>,
     /// Which requests keep a session alive.
     pub activity: Activity,
+    /// What becomes of the requests that may pass.
+    pub handling: Handling,
     /// The line in the configuration file where the route begins, for messages.
     pub line: usize,
 }
@@ -102,13 +105,17 @@ pub struct IdentityHeaders {
     pub also: Vec<HeaderName>,
 }
 
-/// The security headers of responses.
+/// The headers of responses, as far as every route has the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeadersConfig {
-    /// How they meet those of the backend.
+    /// How the security headers meet those of the backend.
     pub profile: Profile,
     /// The value of `Strict-Transport-Security`.
     pub hsts: HeaderValue,
+    /// What is taken from answers of backends.
+    pub remove: Vec<HeaderName>,
+    /// Whether caches may keep what identified users get.
+    pub caching: Caching,
 }
 
 /// How our security headers meet those of the backend.

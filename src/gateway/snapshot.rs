@@ -14,7 +14,7 @@ use super::identity_headers::IdentityPolicy;
 use super::reject::Reject;
 use super::route::{Backend, Place, RouteTable};
 use super::security_headers::SecurityHeaders;
-use super::{Config, Route};
+use super::{Config, HeadersConfig, Route};
 use crate::proxy::{TrailerFilter, Upstream, UpstreamConfig, UpstreamError, body};
 
 /// The configuration of the moment.
@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub trailers: TrailerFilter,
     /// The security headers of responses.
     pub headers: SecurityHeaders,
+    /// What is done to answers of backends on every route.
+    pub common: HeadersConfig,
     /// Networks whose word on addresses is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Bounds for requests.
@@ -82,6 +84,7 @@ impl Snapshot {
             trailers: TrailerFilter::new(identity.reserved().into()),
             identity,
             headers: SecurityHeaders::new(&config.headers),
+            common: config.headers.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             limits,
             portal: portal.to_owned(),

@@ -71,6 +71,8 @@ pub struct ErrorPage<'a> {
 pub enum Reader<'a> {
     /// Somebody for whom signing in changes nothing.
     Anybody,
+    /// Somebody who may try again later, here.
+    Waiting(&'a ReturnTo),
     /// Somebody who should sign in, to come back here.
     Stranger(&'a ReturnTo),
     /// Somebody who may sign in as somebody else, to come back here.
@@ -81,9 +83,13 @@ pub enum Reader<'a> {
 #[must_use]
 pub fn error(page: &ErrorPage<'_>) -> Response<Bytes> {
     let (user, next) = match page.reader {
-        Reader::Anybody => (None, None),
+        Reader::Anybody | Reader::Waiting(_) => (None, None),
         Reader::Stranger(next) => (None, Some(next.to_query())),
         Reader::User(user, next) => (Some(user.as_str()), Some(next.to_query())),
+    };
+    let again = match page.reader {
+        Reader::Waiting(here) => Some(here.as_str()),
+        _ => None,
     };
     let context = ErrorContext {
         title: page.title,
@@ -93,6 +99,7 @@ pub fn error(page: &ErrorPage<'_>) -> Response<Bytes> {
         request_id: page.request_id,
         user,
         next: next.as_deref(),
+        again,
     };
     render(page.place, page.status, "error.html", &context)
 }
@@ -167,6 +174,7 @@ struct ErrorContext<'a> {
     request_id: &'a str,
     user: Option<&'a str>,
     next: Option<&'a str>,
+    again: Option<&'a str>,
 }
 
 const PERMISSIONS: &str = "accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), usb=()";
@@ -241,6 +249,14 @@ mod tests {
         assert!(text(&denied).contains("login?next=&#x2f;a%3Fb%3Dc%26d"), "{}", text(&denied));
         let stranger = page(Reader::Stranger(&next));
         assert!(text(&stranger).contains(ENGLISH.sign_in) && !text(&stranger).contains(ENGLISH.switch_user));
+    }
+
+    #[test]
+    fn who_has_to_wait_is_offered_the_same_page_again() {
+        let waiting = page(Reader::Waiting(&ReturnTo::parse("/a?b=c&d")));
+        assert!(text(&waiting).contains(ENGLISH.try_again), "{}", text(&waiting));
+        assert!(text(&waiting).contains("href=\"&#x2f;a?b=c&amp;d\""), "{}", text(&waiting));
+        assert!(!text(&waiting).contains("login?next"));
     }
 
     #[test]

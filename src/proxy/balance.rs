@@ -116,7 +116,8 @@ mod tests {
 
     use super::*;
     use crate::proxy::{
-        BackendTls, ForwardError, HostHeader, HostPort, ServerAddress, UpstreamConfig, WeightedServer,
+        BackendTls, ForwardError, HeadLimits, HostHeader, HostPort, ServerAddress, UpstreamConfig,
+        WeightedServer,
     };
 
     fn upstream(balance: Balance) -> Arc<Upstream> {
@@ -137,6 +138,7 @@ mod tests {
                 connect_timeout: Duration::from_secs(1),
                 response_timeout: Duration::from_secs(1),
                 max_connections: 8,
+                head_limits: HeadLimits::default(),
                 health: None,
             })
             .unwrap(),

@@ -14,6 +14,7 @@ mod check;
 pub mod client_addr;
 mod connection;
 mod exchange;
+mod head_size;
 pub mod headers;
 mod health;
 mod host_name;
@@ -44,6 +45,7 @@ pub use self::balance::Balance;
 pub use self::body::{BodyError, Limits, UpstreamBody};
 pub use self::check::{HealthCheck, watch};
 pub use self::client_addr::client_address;
+pub use self::head_size::{HeadLimits, LargestPart};
 pub use self::pool::Pools;
 pub use self::server::{HostPort, ServerAddress, WeightedServer};
 pub use self::tls::{BackendTls, OwnCertificate, TlsError};
@@ -73,6 +75,8 @@ pub struct UpstreamConfig {
     pub response_timeout: Duration,
     /// Open connections of all workers together.
     pub max_connections: usize,
+    /// The largest request heads that its servers take.
+    pub head_limits: HeadLimits,
     /// How its servers are asked whether they are well; they are not if there is none.
     pub health: Option<HealthCheck>,
 }
@@ -112,6 +116,16 @@ pub enum Answer {
     Upgraded(Upgraded),
 }
 
+impl Answer {
+    /// The headers of the response.
+    pub fn headers_mut(&mut self) -> &mut HeaderMap {
+        match self {
+            Self::Response(response) => response.headers_mut(),
+            Self::Upgraded(upgraded) => upgraded.response.headers_mut(),
+        }
+    }
+}
+
 /// Sends a request to a backend and gives its answer, as soon as the head of it is there.
 ///
 /// The request has passed [`headers::prepare`] and carries the identity headers. Its target may be
@@ -123,6 +137,7 @@ pub async fn forward(forward: Forward<'_>, request: Request<Incoming>) -> Result
     let body = RequestBody::new(incoming, limits, trailers)?;
     let progress = body.progress();
     let request = exchange::outgoing(Request::from_parts(parts, body), switch)?;
+    head_size::check(upstream, &request)?;
     let (mut response, mut lease) = exchange::run(&pools.of(upstream), visitor, request, progress).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return match switch {
@@ -184,6 +199,9 @@ pub enum ForwardError {
     /// The request comes from ourselves, over and over.
     #[error("the request runs in a circle")]
     Loop,
+    /// The head of the request is larger than the backend takes; names its largest part.
+    #[error("the head of the request is larger than the backend takes")]
+    HeadTooLarge(LargestPart),
     /// `CONNECT` is for forward proxies.
     #[error("the method is not forwarded")]
     Method,

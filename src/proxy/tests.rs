@@ -591,6 +591,7 @@ impl Gateway {
             connect_timeout: PATIENCE,
             response_timeout: LONG,
             max_connections: 8,
+            head_limits: HeadLimits::default(),
             health: None,
         };
         change(&mut config);

@@ -162,6 +162,23 @@ impl Upstream {
         }
     }
 
+    /// Whether a server of it is told that `authority`, in lower case, is its own host and port.
+    #[must_use]
+    pub fn is_told_as(&self, authority: &str) -> bool {
+        self.told_hosts().any(|host| host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()))
+    }
+
+    /// The bytes of the longest `Host` that is set in place of the client's; none if its own is sent.
+    pub(super) fn longest_host(&self) -> Option<usize> {
+        self.told_hosts().map(HeaderValue::len).max()
+    }
+
+    /// The hosts that are sent in place of the client's.
+    fn told_hosts(&self) -> impl Iterator<Item = &HeaderValue> {
+        let of_servers = self.servers.iter().filter(|_| self.config.host == HostHeader::Upstream);
+        self.literal_host.iter().chain(of_servers.map(Server::host))
+    }
+
     /// Counts a request for the server at `index` until the [`Load`] is dropped, where the balance needs it.
     pub(super) fn load(self: &Arc<Self>, index: usize) -> Load {
         if self.config.balance != Balance::LeastRequests || self.servers.len() < 2 {
@@ -186,6 +203,7 @@ impl Upstream {
             | ForwardError::BodyMalformed
             | ForwardError::ClientGone
             | ForwardError::Loop
+            | ForwardError::HeadTooLarge(_)
             | ForwardError::Method => return,
         };
         let Some(server) = self.server(index) else { return };
@@ -288,7 +306,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::{BackendTls, HostPort, WeightedServer};
+    use crate::proxy::{BackendTls, HeadLimits, HostPort, WeightedServer};
 
     fn config(host: HostHeader, server: &str) -> UpstreamConfig {
         let address = ServerAddress::Http(HostPort { host: server.to_owned(), port: 8080 });
@@ -301,6 +319,7 @@ mod tests {
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
             max_connections: 2,
+            head_limits: HeadLimits::default(),
             health: None,
         }
     }

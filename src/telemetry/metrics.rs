@@ -20,6 +20,8 @@ pub enum Outcome {
     Forwarded,
     /// One of the gateway's own pages.
     Portal,
+    /// What the route says itself: a redirect or a fixed response.
+    Fixed,
     /// Nobody is signed in: sent to the login page, or 401.
     LoginNeeded,
     /// The rule of the route does not let this caller pass.
@@ -37,6 +39,7 @@ impl Outcome {
         match self {
             Self::Forwarded => "forwarded",
             Self::Portal => "portal",
+            Self::Fixed => "fixed",
             Self::LoginNeeded => "login_needed",
             Self::Forbidden => "forbidden",
             Self::Refused => "refused",
@@ -44,8 +47,15 @@ impl Outcome {
         }
     }
 
-    const ALL: [Self; 6] =
-        [Self::Forwarded, Self::Portal, Self::LoginNeeded, Self::Forbidden, Self::Refused, Self::Failed];
+    const ALL: [Self; 7] = [
+        Self::Forwarded,
+        Self::Portal,
+        Self::Fixed,
+        Self::LoginNeeded,
+        Self::Forbidden,
+        Self::Refused,
+        Self::Failed,
+    ];
 }
 
 /// Why a stream that was open is ended before its time.

@@ -31,8 +31,11 @@ mod legacy;
 mod lifecycle;
 mod login;
 mod malformed;
+mod old_backends;
+mod paths;
 mod proxying;
 mod quickstart;
+mod readings;
 mod reload;
 mod routes;
 #[path = "../servers/mod.rs"]

@@ -22,6 +22,7 @@ use tempfile::TempDir;
 
 pub mod mariadb;
 pub mod memcached;
+pub mod nginx;
 pub mod postgres;
 pub mod redis;
 pub mod relay;

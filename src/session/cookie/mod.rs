@@ -20,7 +20,7 @@ pub mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use strip::strip;
+pub use strip::{keep_ours, strip};
 pub use wire::{Carried, GuestTicket, Ticket};
 
 /// How the session cookie looks (RFC 6265bis).

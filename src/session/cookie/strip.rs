@@ -1,9 +1,9 @@
-//! Keeps our cookies from the backend.
+//! Keeps our cookies from the backend, and the backend from our cookies.
 //!
 //! Invariant: every byte that is not of ours stays as it came.
 
 use http::HeaderMap;
-use http::header::{COOKIE, HeaderValue};
+use http::header::{COOKIE, HeaderValue, SET_COOKIE};
 
 use super::{Segments, pair, place};
 
@@ -41,4 +41,33 @@ fn without(line: &HeaderValue, is_ours: &impl Fn(&[u8]) -> bool) -> Option<Heade
     }
     let line = kept.join(&b';');
     if line.is_empty() { None } else { HeaderValue::from_bytes(&line).ok() }
+}
+
+/// Removes from a response what a backend would set as one of the cookies called `names`, or a chunk of
+/// one; every other line stays as it came.
+pub fn keep_ours(headers: &mut HeaderMap, names: &[&str]) {
+    let takes_ours = |line: &&HeaderValue| {
+        let name = set_name(line.as_bytes());
+        names.iter().any(|ours| place(ours, name).is_some())
+    };
+    if !headers.get_all(SET_COOKIE).iter().any(|line| takes_ours(&line)) {
+        return;
+    }
+    let kept: Vec<HeaderValue> =
+        headers.get_all(SET_COOKIE).iter().filter(|line| !takes_ours(line)).cloned().collect();
+    headers.remove(SET_COOKIE);
+    for line in kept {
+        headers.append(SET_COOKIE, line);
+    }
+}
+
+/// The name of the cookie that a `Set-Cookie` line sets.
+///
+/// SECURITY: a cookie without a name is sent as its value alone (RFC 6265bis section 5.6): what stands
+/// behind `=` at its beginning reads as a name when it comes back.
+fn set_name(line: &[u8]) -> &[u8] {
+    let pair = line.split(|byte| *byte == b';').next().unwrap_or_default();
+    let named = pair.iter().position(|byte| *byte != b'=' && !byte.is_ascii_whitespace());
+    let pair = named.and_then(|start| pair.get(start..)).unwrap_or_default();
+    pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii()
 }

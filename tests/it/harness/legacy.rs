@@ -77,7 +77,7 @@ impl LegacySocket {
 }
 
 /// A program of the virtual environment that `tests/run` makes, to be started in the application's folder.
-fn tool(name: &str) -> Command {
+pub(crate) fn tool(name: &str) -> Command {
     let path = tests().join(".tools/venv/bin").join(name);
     assert!(path.exists(), "{} is missing; run `tests/run`", path.display());
     let mut command = Command::new(path);

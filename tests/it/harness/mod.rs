@@ -18,6 +18,7 @@ pub(crate) mod legacy;
 pub(crate) mod people;
 pub(crate) mod process;
 pub(crate) mod raw;
+pub(crate) mod readers;
 pub(crate) mod setup;
 pub(crate) mod socket;
 pub(crate) mod source;
