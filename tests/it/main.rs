@@ -24,15 +24,18 @@ mod errors;
 mod gateways;
 mod harness;
 mod headers;
+mod http2_floods;
 mod identity;
 mod import_rules;
 mod legacy;
 mod lifecycle;
 mod login;
 mod malformed;
+mod proxy_protocol;
 mod proxying;
 mod quickstart;
 mod reload;
+mod restart;
 mod routes;
 #[path = "../servers/mod.rs"]
 mod servers;
