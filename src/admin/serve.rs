@@ -1,7 +1,7 @@
 //! The two doors themselves: a TCP listener and a unix socket.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,8 +26,8 @@ pub struct Doors {
 }
 
 impl Doors {
-    /// Binds both doors on the current runtime.
-    pub async fn bind(config: &Config) -> Result<Self, AdminError> {
+    /// Binds both doors on the current runtime; `observers` is the TCP listener if it was passed in.
+    pub async fn bind(config: &Config, observers: Option<net::TcpListener>) -> Result<Self, AdminError> {
         let commands = open_socket(&config.socket)
             .await
             .map_err(|source| AdminError::Socket { path: config.socket.clone(), source })?;
@@ -35,7 +35,9 @@ impl Doors {
         let socket = SocketFile(config.socket.clone());
         let observers = match config.listen {
             Some(address) => Some(
-                TcpListener::bind(address).await.map_err(|source| AdminError::Listen { address, source })?,
+                observe_at(address, observers)
+                    .await
+                    .map_err(|source| AdminError::Listen { address, source })?,
             ),
             None => None,
         };
@@ -107,6 +109,12 @@ pub enum AdminError {
         /// Why not.
         source: io::Error,
     },
+}
+
+async fn observe_at(address: SocketAddr, inherited: Option<net::TcpListener>) -> io::Result<TcpListener> {
+    let Some(inherited) = inherited else { return TcpListener::bind(address).await };
+    inherited.set_nonblocking(true)?;
+    TcpListener::from_std(inherited)
 }
 
 /// Makes the socket in place of one that a dead gateway left; refuses one that still answers.

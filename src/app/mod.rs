@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::gateway::snapshot::Snapshot;
 use crate::proxy::Upstream;
+use crate::server::inherited::Inherited;
 use crate::server::tls::Tls;
 use crate::server::{self, Drained, Server};
 use crate::telemetry::access::AccessLog;
@@ -44,8 +45,11 @@ impl Gateway {
     pub async fn start(parts: Parts, clock: Clock) -> Result<Self, Problems> {
         let Parts { config, ring, certificates } = parts;
         parts::make_state_dir(&config)?;
-        let listeners = server::listeners::bind(&config.server).map_err(Problems::one)?;
-        let doors = Doors::bind(&config.admin).await.map_err(Problems::one)?;
+        let mut inherited = Inherited::from_environment().map_err(Problems::one)?;
+        let listeners = server::listeners::bind(&config.server, &mut inherited).map_err(Problems::one)?;
+        let observers = config.admin.listen.and_then(|address| inherited.take("admin", address));
+        inherited.finish().map_err(Problems::one)?;
+        let doors = Doors::bind(&config.admin, observers).await.map_err(Problems::one)?;
         let tls = Tls::new(&config.server.tls, certificates).map_err(Problems::one)?;
         let access = access_log(&config)?;
         let running = Arc::new(Running::open(config, ring, tls.resolver(), clock).await?);
@@ -109,6 +113,10 @@ impl Gateway {
         metrics.read(Meter::ConnectionsAccepted, {
             let gauges = gauges.clone();
             move || gauges.accepted()
+        });
+        metrics.read(Meter::ConnectionsRefused, {
+            let gauges = gauges.clone();
+            move || gauges.refused()
         });
         metrics.read(Meter::HandshakesFailed, move || gauges.handshakes_failed());
         let running = Arc::clone(&self.running);

@@ -1,11 +1,13 @@
 //! What a worker thread runs for each request: the request path, in the server's terms.
 
+use std::net::IpAddr;
+
 use http::{Request, Response};
 use hyper::body::Incoming;
 
 use crate::gateway::body::ResponseBody;
 use crate::gateway::record::Journal;
-use crate::gateway::{Gateway, Shared};
+use crate::gateway::{Arrival, Gateway, Shared};
 use crate::server::{Connection, Handler};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -31,11 +33,17 @@ impl Handler for Worker {
     type Body = ResponseBody;
 
     async fn handle(&self, request: Request<Incoming>, connection: &Connection) -> Response<ResponseBody> {
-        let answer = self.gateway.handle(request, connection.peer.ip().to_canonical()).await;
+        let arrival =
+            Arrival { peer: connection.peer.ip().to_canonical(), serves: &|host| connection.serves(host) };
+        let answer = self.gateway.handle(request, arrival).await;
         if let Some(tunnel) = answer.tunnel {
             connection
                 .hand_over(Box::new(move |client, read_ahead| Box::pin(tunnel.run(client, read_ahead))));
         }
         answer.response
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.gateway.trusts(address)
     }
 }

@@ -59,12 +59,16 @@ const SECTIONS: [Field; 12] = [
 
 /// What sockets, threads, TLS and open files were made from. `body_stall` and `body_bytes` are not
 /// here, as they are asked for with each request; nor is `drain`, which is asked for on stop.
-const RESTART: [Field; 19] = [
+const RESTART: [Field; 21] = [
     ("server.https", |old, new| old.server.https != new.server.https),
     ("server.http", |old, new| old.server.http != new.server.http),
+    ("server.proxy_protocol", |old, new| old.server.proxy_protocol != new.server.proxy_protocol),
     ("server.workers", |old, new| old.server.workers != new.server.workers),
     ("server.max_connections", |old, new| old.server.max_connections != new.server.max_connections),
     ("server.state_dir", |old, new| old.state_dir != new.state_dir),
+    ("server.limits.connections_per_address", |old, new| {
+        old.server.connections_per_address != new.server.connections_per_address
+    }),
     ("server.limits.handshake", |old, new| old.server.limits.handshake != new.server.limits.handshake),
     ("server.limits.request_head", |old, new| {
         old.server.limits.request_head != new.server.limits.request_head

@@ -22,9 +22,11 @@ pub(super) struct Server {
     https: Vec<SocketAddr>,
     http: Vec<SocketAddr>,
     workers: usize,
+    proxy_protocol: bool,
     max_connections: usize,
     drain: Duration,
     limits: Limits,
+    connections_per_address: u32,
     pub(super) trusted_proxies: Vec<IpNet>,
     pub(super) state_dir: PathBuf,
 }
@@ -35,7 +37,9 @@ impl Server {
             https: self.https,
             http: self.http,
             workers: self.workers,
+            proxy_protocol: self.proxy_protocol,
             max_connections: self.max_connections,
+            connections_per_address: self.connections_per_address,
             drain: self.drain,
             limits: self.limits,
             tls,
@@ -60,20 +64,23 @@ pub(super) fn read(root: &mut Section<'_>, folder: &Path) -> Server {
             .list("https", Empty::Refused, socket)
             .unwrap_or_else(|| vec![SocketAddr::from(([0_u16; 8], HTTPS_PORT))]);
         let http = read_http(section, &https);
-        let server = Server {
+        let (limits, connections_per_address) =
+            section.within("limits", |limits| (read_limits(limits), read_connections(limits)));
+        let trusted_proxies = read_trusted_proxies(section);
+        Server {
             https,
             http,
             workers: read_workers(section),
             max_connections: section.integer("max_connections", 50_000, &(1..=10_000_000)),
-            trusted_proxies: read_trusted_proxies(section),
+            proxy_protocol: read_proxy_protocol(section, &trusted_proxies),
+            trusted_proxies,
             drain: section.duration("drain", Duration::from_secs(30), Zero::Allowed),
             state_dir: section
                 .text("state_dir", |text| file_in(folder, text))
                 .unwrap_or_else(|| PathBuf::from("/var/lib/vestibule")),
-            limits: section.within("limits", read_limits),
-        };
-        section.later(&["proxy_protocol"]);
-        server
+            limits,
+            connections_per_address,
+        }
     })
 }
 
@@ -106,6 +113,20 @@ fn read_trusted_proxies(section: &mut Section<'_>) -> Vec<IpNet> {
         Ok(network)
     };
     section.list("trusted_proxies", Empty::Allowed, parse).unwrap_or_default()
+}
+
+/// SECURITY: whose header is believed may claim any address, so it must be said who may.
+fn read_proxy_protocol(section: &mut Section<'_>, trusted: &[IpNet]) -> bool {
+    let on = section.flag("proxy_protocol", false);
+    if on && trusted.is_empty() && section.is_sound(&["trusted_proxies"]) {
+        let wrong = Wrong::new("nobody is in `server.trusted_proxies`, so every connection would be refused");
+        section.refuse("proxy_protocol", wrong.help("name your load balancers there"));
+    }
+    on
+}
+
+fn read_connections(section: &mut Section<'_>) -> u32 {
+    section.integer("connections_per_address", 10_000, &(1..=10_000_000))
 }
 
 fn read_limits(section: &mut Section<'_>) -> Limits {

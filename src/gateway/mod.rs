@@ -8,6 +8,7 @@
 
 mod aftercare;
 pub mod answers;
+mod arrival;
 pub mod body;
 mod builtin;
 pub mod caller;
@@ -44,6 +45,7 @@ use bytes::Bytes;
 use http::{HeaderName, Method, Request, Response, Uri, header};
 use hyper::body::Incoming;
 
+pub use self::arrival::Arrival;
 pub use self::settings::{
     Access, Activity, Config, HeadersConfig, HostPattern, IdentityHeaders, Profile, Route, Who,
 };
@@ -118,15 +120,15 @@ impl Gateway {
         }
     }
 
-    /// Answers a request from `peer`. Cannot fail: every trouble is an answer too.
-    pub async fn handle(&self, request: Request<Incoming>, peer: IpAddr) -> Answer {
+    /// Answers a request. Cannot fail: every trouble is an answer too.
+    pub async fn handle(&self, request: Request<Incoming>, arrival: Arrival<'_>) -> Answer {
         let snapshot = self.snapshot();
         let now = self.shared.clock.now();
-        let mut record = Record::begin(&self.journal, &request, peer, now, self.request_ids.next());
+        let mut record = Record::begin(&self.journal, &request, arrival.peer, now, self.request_ids.next());
         let format = error_page::Format::of(request.headers());
         let method = request.method().clone();
         let takes_cookies = caller::takes_cookies(request.headers());
-        let (mut response, tunnel) = match self.respond(&snapshot, request, &mut record).await {
+        let (mut response, tunnel) = match self.respond(&snapshot, request, arrival, &mut record).await {
             Ok(Answered::Own(response)) => (answers::own(&snapshot, response), None),
             Ok(Answered::Proxied(proxy::Answer::Response(response))) => {
                 (answers::proxied(&snapshot, response.map(ResponseBody::upstream)), None)
@@ -153,6 +155,12 @@ impl Gateway {
         }
     }
 
+    /// Whether `address` is a proxy that may speak for others.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.shared.snapshot.load().is_trusted(address)
+    }
+
     /// The configuration of the moment; connections to upstreams that it no longer has are closed.
     fn snapshot(&self) -> Arc<Snapshot> {
         let snapshot = self.shared.snapshot.load_full();
@@ -167,12 +175,14 @@ impl Gateway {
         &self,
         snapshot: &Snapshot,
         mut request: Request<Incoming>,
+        arrival: Arrival<'_>,
         record: &mut Record,
     ) -> Result<Answered, Reject> {
         snapshot.limits.check_head(&request)?;
         let canonical = Canonical::of(&request).map_err(Reject::Malformed)?;
         record.authority = Some(canonical.authority.clone());
         refuse_trace(request.method())?;
+        arrival.refuse_misdirected(snapshot, &canonical)?;
         let peer = record.client;
         record.client =
             proxy::client_addr::client_address(peer, request.headers(), &snapshot.trusted_proxies);

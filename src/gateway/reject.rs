@@ -20,6 +20,8 @@ pub enum Reject {
     Malformed(Malformed),
     /// A backend could read the path differently, and rules differ here.
     Ambiguous(Ambiguity),
+    /// The host does not belong to the name that the connection was opened for.
+    Misdirected,
     /// More header bytes or lines than allowed.
     HeaderTooLarge,
     /// No route, or no page of ours.
@@ -71,6 +73,7 @@ impl Reject {
     pub const fn answer(&self) -> Answer {
         match self {
             Self::Malformed(_) | Self::Ambiguous(_) => BAD_REQUEST,
+            Self::Misdirected => MISDIRECTED,
             Self::HeaderTooLarge => HEADER_TOO_LARGE,
             Self::NotFound => NOT_FOUND,
             Self::Maintenance(_) => MAINTENANCE,
@@ -182,6 +185,15 @@ answer!(
     "This address cannot be read",
     "It is malformed, or has more than one meaning.",
     "Go back and try another link."
+);
+answer!(
+    MISDIRECTED,
+    MISDIRECTED_REQUEST,
+    Refused,
+    "misdirected",
+    "This came by the wrong connection",
+    "The connection was opened for another name than the address you asked for.",
+    "Load the page again."
 );
 answer!(
     HEADER_TOO_LARGE,

@@ -1,14 +1,17 @@
 //! Takes connections from the kernel and hands each to the worker with the fewest.
 //!
-//! Invariant: accepting never fails. A shortage (file descriptors, memory) is logged once, waited out
+//! Invariants: a socket is never shut down, since the process that takes over may share it; a connection
+//! that was accepted is served. Accepting never fails: a shortage (file descriptors, memory) is logged once, waited out
 //! and logged again when it is over. At the limit of connections one waits here and the rest in the kernel's queue.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use socket2::SockRef;
+use rustix::event::{PollFd, PollFlags, poll};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -27,7 +30,8 @@ pub(super) struct Accepted {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
     pub(super) scheme: Scheme,
-    pub(super) place: OwnedSemaphorePermit,
+    /// None when the server was stopped while the connection waited for one.
+    pub(super) place: Option<OwnedSemaphorePermit>,
 }
 
 /// Accepts from one listener, on a thread of its own, until its [`Stop`] is used.
@@ -42,31 +46,35 @@ pub(super) struct Acceptor {
 /// Ends acceptors.
 #[derive(Debug)]
 pub(super) struct Stop {
-    listener: TcpListener,
+    /// Whose other end hears when it is gone.
+    bell: UnixStream,
+    thread: JoinHandle<()>,
     places: Arc<Semaphore>,
 }
 
 impl Stop {
-    /// Closes the listener: no connection is accepted any more, and none waits.
+    /// Returns when no connection is accepted any more, and none waits for a place.
     pub(super) fn stop(self) {
         self.places.close();
-        // On Linux this wakes a blocked `accept`.
-        if let Err(error) = SockRef::from(&self.listener).shutdown(Shutdown::Both) {
-            tracing::debug!(%error, "listener was closed already");
-        }
+        drop(self.bell);
+        // One that panicked has said so already.
+        let _panicked = self.thread.join();
     }
 }
 
 impl Acceptor {
     /// Starts to accept; must be called within the control runtime.
     pub(super) fn start(self) -> io::Result<Stop> {
-        let stop = Stop { listener: self.listener.try_clone()?, places: Arc::clone(&self.places) };
-        let control = Handle::current();
-        std::thread::Builder::new().name("acceptor".to_owned()).spawn(move || self.accept_all(&control))?;
-        Ok(stop)
+        // Another process may take what we were woken for.
+        self.listener.set_nonblocking(true)?;
+        let (bell, ear) = UnixStream::pair()?;
+        let (control, places) = (Handle::current(), Arc::clone(&self.places));
+        let run = move || self.accept_all(&control, &ear);
+        let thread = std::thread::Builder::new().name("acceptor".to_owned()).spawn(run)?;
+        Ok(Stop { bell, thread, places })
     }
 
-    fn accept_all(&self, control: &Handle) {
+    fn accept_all(&self, control: &Handle, ear: &UnixStream) {
         let mut shortage = false;
         loop {
             match self.listener.accept() {
@@ -75,13 +83,20 @@ impl Acceptor {
                         tracing::info!("connections are accepted again");
                     }
                     // Only with a connection at hand: an idle listener must not keep a place from others.
-                    let place = control.block_on(Arc::clone(&self.places).acquire_owned());
-                    let Ok(place) = place else { return };
+                    let place = control.block_on(Arc::clone(&self.places).acquire_owned()).ok();
                     self.hand_over(Accepted { stream, peer, scheme: self.scheme, place });
+                    if self.places.is_closed() {
+                        return;
+                    }
                 }
-                Err(_) if self.places.is_closed() => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.wait(ear) == Woken::ToEnd {
+                        return;
+                    }
+                }
                 // The client was gone before it was its turn.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(_) if self.places.is_closed() => return,
                 Err(error) => {
                     if !std::mem::replace(&mut shortage, true) {
                         tracing::error!(%error, "connections cannot be accepted; trying again until they can");
@@ -92,6 +107,16 @@ impl Acceptor {
         }
     }
 
+    fn wait(&self, ear: &UnixStream) -> Woken {
+        let mut events = [PollFd::new(&self.listener, PollFlags::IN), PollFd::new(ear, PollFlags::IN)];
+        if let Err(error) = poll(&mut events, None) {
+            tracing::debug!(%error, "waiting for connections was interrupted");
+            return Woken::ToAccept;
+        }
+        let [_, bell] = &events;
+        if bell.revents().is_empty() { Woken::ToAccept } else { Woken::ToEnd }
+    }
+
     fn hand_over(&self, accepted: Accepted) {
         self.gauges.count_accepted();
         // A worker that panicked has no connections, and must not attract any.
@@ -100,6 +125,13 @@ impl Acceptor {
             worker.take(accepted);
         }
     }
+}
+
+/// What a listener was woken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Woken {
+    ToAccept,
+    ToEnd,
 }
 
 /// How long to wait for descriptors or memory to be free again.

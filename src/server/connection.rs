@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,10 +19,12 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use super::acceptor::{Accepted, Scheme};
-use super::drain::{Phase, reached};
+use super::crowd::InCrowd;
+use super::drain::last_call;
 use super::phase::{Progress, Tracked};
+use super::tls::certificates::Served;
 use super::worker::Site;
-use super::{http1, http2, redirect};
+use super::{announcement, http1, http2, redirect};
 
 /// The client's side of a connection.
 pub type ClientIo = TlsStream<TcpStream>;
@@ -47,14 +50,19 @@ pub trait Handler: 'static {
         request: Request<Incoming>,
         connection: &Connection,
     ) -> impl Future<Output = Response<Self::Body>>;
+
+    /// Whether `address` is a proxy of ours, which may speak for others.
+    fn trusts(&self, address: IpAddr) -> bool;
 }
 
 /// What is known of the connection that a request came by.
 pub struct Connection {
-    /// The other end; a proxy, maybe.
+    /// The other end, or whom it announced by the PROXY protocol; a proxy, maybe.
     pub peer: SocketAddr,
     /// The host name of the TLS handshake, if the client gave one.
     pub sni: Option<Box<str>>,
+    /// What the client was shown who gave a name.
+    certificate: Option<Arc<Served>>,
     tunnel: RefCell<Option<Tunnel>>,
 }
 
@@ -62,6 +70,14 @@ impl Connection {
     /// Lets `tunnel` take over the connection once the 101 that is being answered is written.
     pub fn hand_over(&self, tunnel: Tunnel) {
         self.tunnel.replace(Some(tunnel));
+    }
+
+    /// Whether a request for `host`, in lower case and without a port, belongs on this connection: its client gave that
+    /// name or none, or was shown a certificate that stands for it (RFC 9110 section 15.5.20).
+    #[must_use]
+    pub fn serves(&self, host: &str) -> bool {
+        self.sni.as_deref().is_none_or(|sni| sni == host)
+            || self.certificate.as_ref().is_some_and(|certificate| certificate.covers(host))
     }
 
     pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
@@ -80,15 +96,31 @@ pub(super) async fn serve<H: Handler>(accepted: Accepted, site: Rc<Site<H>>) {
     let Accepted { stream, peer, scheme, place } = accepted;
     // The place is free again when the connection has ended.
     let _place = place;
-    let stream = match ready(stream) {
+    let mut stream = match ready(stream) {
         Ok(stream) => stream,
         Err(error) => return tracing::debug!(%error, "connection was gone before it was served"),
     };
+    let Some(peer) = announcement::client(&mut stream, peer, &site).await else { return };
+    let Ok(_counted) = crowd(&site, peer) else { return };
     match scheme {
         Scheme::Https => serve_tls(stream, peer, site).await,
         Scheme::Http => redirect::serve(stream, site).await,
     }
 }
+
+/// Finds room for one more connection from `peer`; none needed for a proxy of ours.
+fn crowd<H: Handler>(site: &Site<H>, peer: SocketAddr) -> Result<Option<InCrowd>, Crowded> {
+    let place = site.crowd.enter(peer.ip(), site.connections_per_address);
+    if place.is_none() && !site.handler.trusts(peer.ip().to_canonical()) {
+        site.gauges.count_refused();
+        tracing::debug!(%peer, "connection refused: its address has too many (`server.limits.connections_per_address`)");
+        return Err(Crowded);
+    }
+    Ok(place)
+}
+
+/// An address has all the connections that it may have.
+struct Crowded;
 
 fn ready(stream: std::net::TcpStream) -> io::Result<TcpStream> {
     stream.set_nonblocking(true)?;
@@ -98,11 +130,10 @@ fn ready(stream: std::net::TcpStream) -> io::Result<TcpStream> {
 
 async fn serve_tls<H: Handler>(stream: TcpStream, peer: SocketAddr, site: Rc<Site<H>>) {
     let mut phases = site.phase.clone();
-    let handshake = Box::pin(timeout(site.limits.handshake, site.tls.accept(stream)));
+    let handshake = Box::pin(timeout(site.limits.handshake, site.tls.acceptor().accept(stream)));
     let shaken = tokio::select! {
         shaken = handshake => shaken,
-        // No request is lost: none can have begun.
-        () = reached(&mut phases, Phase::Draining) => return,
+        () = last_call(&mut phases) => return,
     };
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
@@ -117,8 +148,9 @@ async fn serve_tls<H: Handler>(stream: TcpStream, peer: SocketAddr, site: Rc<Sit
     };
     let session = stream.get_ref().1;
     let is_http2 = session.alpn_protocol() == Some(b"h2");
-    let sni = session.server_name().map(Into::into);
-    let connection = Rc::new(Connection { peer, sni, tunnel: RefCell::new(None) });
+    let sni: Option<Box<str>> = session.server_name().map(|name| name.to_ascii_lowercase().into());
+    let certificate = sni.as_deref().and_then(|name| site.tls.certificate_for(name));
+    let connection = Rc::new(Connection { peer, sni, certificate, tunnel: RefCell::new(None) });
     if is_http2 {
         Box::pin(http2::serve(stream, connection, site)).await;
     } else {
@@ -162,7 +194,7 @@ pub(super) async fn close(mut io: impl tokio::io::AsyncRead + AsyncWrite + Unpin
 }
 
 /// How long a client may take to end its side.
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 
 /// How much a client may go on sending meanwhile.
-const LINGER_BYTES: usize = 1 << 20;
+pub(super) const LINGER_BYTES: usize = 1 << 20;

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
@@ -21,6 +22,13 @@ pub(super) enum Phase {
 /// Ready once the server has come to `phase`, or is no more.
 pub(super) async fn reached(phases: &mut watch::Receiver<Phase>, phase: Phase) {
     let _no_more = phases.wait_for(|now| *now >= phase).await;
+}
+
+/// Ready a moment after the server began to drain: until then, what a client sent before it could know
+/// is still welcome.
+pub(super) async fn last_call(phases: &mut watch::Receiver<Phase>) {
+    reached(phases, Phase::Draining).await;
+    tokio::time::sleep(LAST_CALL).await;
 }
 
 /// What had to be cut when a server stopped.
@@ -98,3 +106,7 @@ impl Drop for Present {
         changed.notify_one();
     }
 }
+
+/// How long connections without a request stay open when the server drains: longer than a request takes from its
+/// client to us, or a client its time to send one that has just connected.
+pub(super) const LAST_CALL: Duration = Duration::from_millis(500);

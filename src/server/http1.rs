@@ -1,7 +1,7 @@
 //! HTTP/1.1 on one connection (RFC 9112).
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -12,9 +12,10 @@ use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
+use tokio::time::Sleep;
 
 use super::connection::{self, Answering, ClientIo, Connection, Handler, answer};
-use super::drain::{Phase, reached};
+use super::drain::{LAST_CALL, Phase, reached};
 use super::early_error::Guarded;
 use super::phase::{Between, Deadline, Overdue, Progress, Tracked};
 use super::watched::Watched;
@@ -67,7 +68,7 @@ where
 {
     let mut deadline = Deadline::new(progress, &site.limits);
     let mut phases = site.phase.clone();
-    let mut draining = false;
+    let mut draining: Option<Pin<Box<Sleep>>> = None;
     let mut ended = None;
     loop {
         let step = poll_fn(|context: &mut Context<'_>| {
@@ -78,12 +79,24 @@ where
         });
         tokio::select! {
             biased;
-            () = reached(&mut phases, Phase::Draining), if !draining => {
-                draining = true;
+            () = reached(&mut phases, Phase::Draining), if draining.is_none() => {
+                progress.close_after_next();
+                // What a client sends just now would be lost; the next answer tells it to stop.
+                draining = Some(Box::pin(tokio::time::sleep(LAST_CALL)));
+            }
+            () = rung(draining.as_mut()), if draining.as_ref().is_some_and(|bell| !bell.is_elapsed()) => {
                 Pin::new(&mut *http).graceful_shutdown();
             }
             end = step => return end,
         }
+    }
+}
+
+/// Ready when the bell rings; never without one.
+async fn rung(bell: Option<&mut Pin<Box<Sleep>>>) {
+    match bell {
+        Some(bell) => bell.await,
+        None => pending().await,
     }
 }
 

@@ -14,7 +14,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::connection::{ClientIo, Connection, Handler, answer};
 use super::drain::{Phase, reached};
+use super::linger::Lingering;
 use super::phase::{Between, Deadline, Overdue, Progress};
+use super::stalled::patiently;
 use super::watched::Watched;
 use super::worker::Site;
 
@@ -25,8 +27,9 @@ pub(super) async fn serve<H: Handler>(io: ClientIo, connection: Rc<Connection>, 
         let (site, progress) = (Rc::clone(&site), Rc::clone(&progress));
         move |request: Request<Incoming>| answer(&site, &connection, &progress, request)
     });
-    let io = TokioIo::new(Watched::new(io, Rc::clone(&progress)));
-    let mut http = std::pin::pin!(settings(&site).serve_connection(io, service));
+    let io = TokioIo::new(Watched::new(Lingering::new(io), Rc::clone(&progress)));
+    let streams = Local { progress: Rc::clone(&progress), body_stall: site.limits.body_stall };
+    let mut http = std::pin::pin!(settings(&site, streams).serve_connection(io, service));
     let mut deadline = Deadline::new(&progress, &site.limits);
     let mut phases = site.phase.clone();
     let mut ending = false;
@@ -58,17 +61,20 @@ enum Step {
 }
 
 /// Runs the streams of a connection on the worker's own thread.
-#[derive(Clone, Copy)]
-struct Local;
+#[derive(Clone)]
+struct Local {
+    progress: Rc<Progress>,
+    body_stall: Duration,
+}
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
     fn execute(&self, stream: F) {
-        tokio::task::spawn_local(stream);
+        tokio::task::spawn_local(patiently(stream, Rc::clone(&self.progress), self.body_stall));
     }
 }
 
-fn settings<H: Handler>(site: &Site<H>) -> http2::Builder<Local> {
-    let mut settings = http2::Builder::new(Local);
+fn settings<H: Handler>(site: &Site<H>, streams: Local) -> http2::Builder<Local> {
+    let mut settings = http2::Builder::new(streams);
     let header_bytes = u32::try_from(site.limits.header_bytes.saturating_mul(2)).unwrap_or(u32::MAX);
     settings
         .timer(TokioTimer::new())
@@ -78,6 +84,8 @@ fn settings<H: Handler>(site: &Site<H>) -> http2::Builder<Local> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(ERROR_RESETS)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
     settings
@@ -97,3 +105,9 @@ const PING_INTERVAL: Duration = Duration::from_secs(45);
 
 /// How long it may take to say so.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Requests that a client may have taken back before they were looked at (CVE-2023-44487).
+const PENDING_RESETS: usize = 20;
+
+/// Streams of one connection that may end because the client broke the rules (CVE-2025-8671).
+const ERROR_RESETS: usize = 100;

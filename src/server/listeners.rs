@@ -1,4 +1,4 @@
-//! The listening sockets, all bound or none.
+//! The listening sockets, passed in or bound here: all or none.
 
 use std::fmt;
 use std::io;
@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Config;
+use super::inherited::Inherited;
 
 /// Sockets that listen, but from which nobody accepts yet.
 #[derive(Debug)]
@@ -15,15 +16,19 @@ pub struct Listeners {
     pub(super) http: Vec<TcpListener>,
 }
 
-/// Binds every address of the configuration.
-pub fn bind(config: &Config) -> Result<Listeners, BindError> {
-    let all = |key: &'static str, addresses: &[SocketAddr]| {
+/// Binds every address of the configuration for which no socket is inherited.
+pub fn bind(config: &Config, inherited: &mut Inherited) -> Result<Listeners, BindError> {
+    let mut all = |key: &'static str, name: &str, addresses: &[SocketAddr]| {
         addresses
             .iter()
-            .map(|&address| listen(address).map_err(|source| BindError { key, address, source }))
+            .map(|&address| match inherited.take(name, address) {
+                Some(listener) => Ok(listener),
+                None => listen(address).map_err(|source| BindError { key, address, source }),
+            })
             .collect::<Result<Vec<_>, _>>()
     };
-    Ok(Listeners { https: all("server.https", &config.https)?, http: all("server.http", &config.http)? })
+    let https = all("server.https", "https", &config.https)?;
+    Ok(Listeners { https, http: all("server.http", "http", &config.http)? })
 }
 
 /// An address that cannot be listened on.

@@ -5,16 +5,22 @@
 //! fails; every wait for a client has a deadline.
 
 mod acceptor;
+mod announcement;
 mod connection;
+mod crowd;
 mod drain;
 mod early_error;
 mod http1;
 mod http2;
+pub mod inherited;
+mod linger;
 pub mod listeners;
 mod phase;
 mod pieces;
+mod proxy_header;
 mod redirect;
 mod scanner;
+mod stalled;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -37,10 +43,14 @@ pub struct Config {
     pub https: Vec<SocketAddr>,
     /// Clear-text listeners that redirect to https.
     pub http: Vec<SocketAddr>,
+    /// Whether each connection begins with the header of a proxy (PROXY protocol 1 or 2).
+    pub proxy_protocol: bool,
     /// Worker threads; at least one.
     pub workers: usize,
     /// Open client connections of all workers together.
     pub max_connections: usize,
+    /// Open connections of one client address, or of one /64 of IPv6; trusted proxies have no limit.
+    pub connections_per_address: u32,
     /// How long open requests and tunnels may take on stop.
     pub drain: Duration,
     /// Bounds for one connection.

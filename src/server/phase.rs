@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
@@ -22,6 +22,8 @@ pub(super) struct Progress {
     between: Between,
     open: Cell<usize>,
     answering: Cell<bool>,
+    closing: Cell<bool>,
+    turn: Cell<Turn>,
     waiting: Cell<Waiting>,
     since: Cell<Stopwatch>,
     write_blocked: Cell<Option<Stopwatch>>,
@@ -47,6 +49,17 @@ pub(super) enum Between {
     Anything,
 }
 
+/// Who has to act next for a response to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nothing was asked of the response.
+    Unknown,
+    /// The client: something of the response is to be sent.
+    Client,
+    /// The handler or its backend: there is nothing to send yet.
+    Server,
+}
+
 /// A deadline that has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overdue {
@@ -65,6 +78,8 @@ impl Progress {
             between,
             open: Cell::new(0),
             answering: Cell::new(false),
+            closing: Cell::new(false),
+            turn: Cell::new(Turn::Unknown),
             waiting: Cell::new(Waiting::First),
             since: Cell::new(Stopwatch::start()),
             write_blocked: Cell::new(None),
@@ -97,6 +112,19 @@ impl Progress {
     /// hyper has written all that it was given.
     pub(super) fn answer_is_written(&self) {
         self.answering.set(false);
+    }
+
+    /// Lets the next response be the last one of an HTTP/1 connection, and say so.
+    pub(super) fn close_after_next(&self) {
+        self.closing.set(true);
+    }
+
+    pub(super) fn turn(&self) -> Turn {
+        self.turn.get()
+    }
+
+    pub(super) fn set_turn(&self, turn: Turn) {
+        self.turn.set(turn);
     }
 
     pub(super) fn write_is_blocked(&self, blocked: bool) {
@@ -153,7 +181,10 @@ pub(super) struct Exchange {
 
 impl Exchange {
     /// Its response, which keeps it open until the end.
-    pub(super) fn answer_with<B>(self, response: Response<B>) -> Response<Tracked<B>> {
+    pub(super) fn answer_with<B>(self, mut response: Response<B>) -> Response<Tracked<B>> {
+        if self.progress.closing.get() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         self.progress.answer_goes_on();
         response.map(|body| Tracked { body, exchange: self })
     }
@@ -180,7 +211,9 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        self.exchange.progress.set_turn(Turn::Server);
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.exchange.progress.set_turn(Turn::Client);
         self.exchange.progress.answer_goes_on();
         Poll::Ready(frame)
     }

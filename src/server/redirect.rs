@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::connection;
-use super::drain::{Count, Phase, reached};
+use super::drain::{Count, last_call};
 use super::early_error::Guarded;
 use super::phase::{Between, Progress};
 use super::worker::Site;
@@ -42,7 +42,7 @@ pub(super) async fn serve<H>(stream: TcpStream, site: Rc<Site<H>>) {
     let ended = tokio::select! {
         biased;
         ended = &mut http => Some(ended),
-        () = reached(&mut phases, Phase::Draining) => None,
+        () = last_call(&mut phases) => None,
     };
     let ended = if let Some(ended) = ended {
         ended

@@ -11,10 +11,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio_rustls::TlsAcceptor;
 
 use super::acceptor::{Accepted, Acceptor, Scheme, Stop};
 use super::connection::{self, Handler};
+use super::crowd::Crowd;
 use super::drain::{Connections, Count, Counted, Drained, Phase, UnderWay, reached};
 use super::early_error::EarlyErrors;
 use super::listeners::Listeners;
@@ -48,8 +48,11 @@ impl Server {
         let (phase, phases) = watch::channel(Phase::Serving);
         let gauges = Gauges::default();
         let settings = Settings {
-            tls: tls.acceptor(),
+            tls: tls.clone(),
             limits: config.limits.clone(),
+            proxy_protocol: config.proxy_protocol,
+            connections_per_address: config.connections_per_address,
+            crowd: Crowd::default(),
             https_port: https.first().map_or(443, SocketAddr::port),
             early,
             phase: phases,
@@ -138,6 +141,7 @@ pub struct Gauges(Arc<Counters>);
 struct Counters {
     connections: Count,
     accepted: AtomicU64,
+    refused: AtomicU64,
     handshakes_failed: AtomicU64,
 }
 
@@ -154,6 +158,13 @@ impl Gauges {
         self.0.accepted.load(Ordering::Relaxed)
     }
 
+    /// Client connections that were closed unheard: too many from one address, or without the header of
+    /// a trusted proxy where one is due.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.0.refused.load(Ordering::Relaxed)
+    }
+
     /// TLS handshakes that failed.
     #[must_use]
     pub fn handshakes_failed(&self) -> u64 {
@@ -164,6 +175,10 @@ impl Gauges {
         self.0.accepted.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn count_refused(&self) {
+        self.0.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn count_failed_handshake(&self) {
         self.0.handshakes_failed.fetch_add(1, Ordering::Relaxed);
     }
@@ -172,8 +187,11 @@ impl Gauges {
 /// What every connection of a worker needs to know.
 pub(super) struct Site<H> {
     pub(super) handler: Rc<H>,
-    pub(super) tls: TlsAcceptor,
+    pub(super) tls: Tls,
     pub(super) limits: Limits,
+    pub(super) proxy_protocol: bool,
+    pub(super) connections_per_address: u32,
+    pub(super) crowd: Crowd,
     pub(super) https_port: u16,
     pub(super) early: Arc<ArcSwap<EarlyErrors>>,
     pub(super) phase: watch::Receiver<Phase>,
@@ -208,8 +226,11 @@ impl WorkerHandle {
 /// What all workers have in common.
 #[derive(Clone)]
 struct Settings {
-    tls: TlsAcceptor,
+    tls: Tls,
     limits: Limits,
+    proxy_protocol: bool,
+    connections_per_address: u32,
+    crowd: Crowd,
     https_port: u16,
     early: Arc<ArcSwap<EarlyErrors>>,
     phase: watch::Receiver<Phase>,
@@ -218,8 +239,19 @@ struct Settings {
 
 impl Settings {
     fn into_site<H>(self, handler: H, under_way: UnderWay) -> Site<H> {
-        let Self { tls, limits, https_port, early, phase, gauges } = self;
-        Site { handler: Rc::new(handler), tls, limits, https_port, early, phase, gauges, under_way }
+        Site {
+            handler: Rc::new(handler),
+            tls: self.tls,
+            limits: self.limits,
+            proxy_protocol: self.proxy_protocol,
+            connections_per_address: self.connections_per_address,
+            crowd: self.crowd,
+            https_port: self.https_port,
+            early: self.early,
+            phase: self.phase,
+            gauges: self.gauges,
+            under_way,
+        }
     }
 }
 
@@ -256,28 +288,33 @@ fn local_runtime() -> io::Result<LocalRuntime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }
 
-/// Takes connections until the server drains, then waits for those that are left, or leaves them.
+/// Takes connections until the server drains and those that were accepted before, then waits for those
+/// that are left, or leaves them.
 async fn work<H: Handler>(
     mut accepted: mpsc::UnboundedReceiver<(Accepted, [Counted; 2])>,
     site: Rc<Site<H>>,
 ) {
     let connections = Connections::default();
     let mut phases = site.phase.clone();
+    let welcome = |(accepted, counted): (Accepted, [Counted; 2])| {
+        let (present, site) = (connections.enter(), Rc::clone(&site));
+        tokio::task::spawn_local(async move {
+            let _here = (counted, present);
+            connection::serve(accepted, site).await;
+        });
+    };
     loop {
         tokio::select! {
             biased;
             () = reached(&mut phases, Phase::Draining) => break,
             next = accepted.recv() => match next {
-                Some((accepted, counted)) => {
-                    let (present, site) = (connections.enter(), Rc::clone(&site));
-                    tokio::task::spawn_local(async move {
-                        let _here = (counted, present);
-                        connection::serve(accepted, site).await;
-                    });
-                }
+                Some(next) => welcome(next),
                 None => break,
             }
         }
+    }
+    while let Ok(next) = accepted.try_recv() {
+        welcome(next);
     }
     tokio::select! {
         () = connections.all_gone() => {}

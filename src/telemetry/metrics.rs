@@ -90,6 +90,8 @@ pub enum Meter {
     Connections,
     /// Client connections since the start.
     ConnectionsAccepted,
+    /// Client connections that were closed unheard.
+    ConnectionsRefused,
     /// TLS handshakes that failed.
     HandshakesFailed,
     /// Access lines that could not be written.
@@ -115,6 +117,11 @@ impl Meter {
             Self::ConnectionsAccepted => {
                 ("connections_accepted", "Client connections since the start", MetricType::Counter)
             }
+            Self::ConnectionsRefused => (
+                "connections_refused",
+                "Client connections closed unheard: too many from one address, or no PROXY header of a trusted proxy",
+                MetricType::Counter,
+            ),
             Self::HandshakesFailed => {
                 ("tls_handshakes_failed", "TLS handshakes that failed", MetricType::Counter)
             }

@@ -54,7 +54,7 @@ fn the_host_is_kept_or_replaced_as_configured() {
         .route("path = '/own'; upstream = 'own'; access = 'public'")
         .route("path = '/fixed'; upstream = 'fixed'; access = 'public'");
     let gateway = Gateway::start(&setup);
-    let asked = "wiki.example.com:8443";
+    let asked = "wiki.test:8443";
     for (path, host) in
         [("/kept", asked.to_owned()), ("/own", backend.authority()), ("/fixed", "wiki.internal".to_owned())]
     {

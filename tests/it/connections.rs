@@ -4,8 +4,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::harness::folder::Validity;
+use crate::harness::frames::End;
 use crate::harness::gateway::prepared;
-use crate::harness::{After, Backend, Folder, Gateway, Setup, eventually};
+use crate::harness::{After, Backend, Folder, Frames, Gateway, Setup, eventually};
 
 #[test]
 fn each_host_shows_its_own_certificate_and_an_unknown_one_the_first() {
@@ -25,6 +26,65 @@ fn each_host_shows_its_own_certificate_and_an_unknown_one_the_first() {
     assert_eq!(shown("localhost"), certificate(&gateway, "gateway"));
     // No name at all: an address is none.
     assert_eq!(shown("127.0.0.1"), certificate(&gateway, "gateway"));
+}
+
+#[test]
+fn a_request_for_a_host_of_another_certificate_is_sent_back() {
+    let backend = Backend::start();
+    let gateway = Gateway::start(&public(&backend));
+    let visitor = gateway.visitor();
+    let asked_for = |host: &str| visitor.ask("GET", "/").header("host", host).send();
+    // The certificate is for `localhost` and everything below `test`: a browser may share the connection.
+    assert_eq!(["localhost", "one.test", "two.test:8443"].map(|host| asked_for(host).status), [200; 3]);
+    let answer = asked_for("elsewhere.example");
+    assert_eq!(answer.status, 421);
+    assert!(answer.text().contains("misdirected"), "{}", answer.text());
+    // Who opens the connection for that name has nothing to complain of but the certificate.
+    let mut shared = Frames::open(gateway.raw_h2());
+    shared.ask_host(1, "one.test", "/");
+    assert_eq!(shared.status_of(1), Some(200));
+    shared.ask_host(3, "elsewhere.example", "/");
+    assert_eq!(shared.status_of(3), Some(421));
+    assert_eq!(backend.requests(), 4);
+}
+
+#[test]
+fn a_trusted_proxy_may_bring_requests_for_every_host() {
+    let backend = Backend::start();
+    let gateway = Gateway::start(&public(&backend).set("server.trusted_proxies", "['127.0.0.1']"));
+    assert_eq!(gateway.visitor().ask("GET", "/").header("host", "elsewhere.example").send().status, 200);
+}
+
+#[test]
+fn an_address_has_only_so_many_connections() {
+    let backend = Backend::start();
+    let gateway = Gateway::start(&public(&backend).set("server.limits.connections_per_address", "2"));
+    let (one, two) = (gateway.visitor(), gateway.visitor().over_h2());
+    assert_eq!([one.get("/").status, two.get("/").status], [200; 2]);
+    assert!(gateway.visitor().ask("GET", "/").try_send().is_err());
+    assert!(gateway.metric("vestibule_connections_refused_total") >= 1.0);
+    assert_eq!(gateway.visitor().from("127.0.0.2").get("/").status, 200);
+    drop(two);
+    one.hang_up();
+    eventually("a free place", || gateway.visitor().ask("GET", "/").try_send().ok());
+}
+
+#[test]
+fn a_stream_whose_client_takes_nothing_is_reset_and_the_others_go_on() {
+    let backend = Backend::with(|peer| {
+        peer.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n"));
+        peer.write(vec![b'x'; LARGE]);
+        After::KeepAlive
+    });
+    let gateway = Gateway::start(&public(&backend).set("server.limits.body_stall", "'500ms'"));
+    let mut client = Frames::open_with(gateway.raw_h2(), 0);
+    client.ask(1, "/");
+    assert_eq!(client.status_of(1), Some(200));
+    assert_eq!(client.end_of(1), End::Reset);
+    // The connection is still a good one.
+    client.ask(3, "/");
+    client.grant(3, 1 << 20);
+    assert_eq!(client.end_of(3), End::Complete);
 }
 
 #[test]
@@ -153,3 +213,6 @@ fn certificate(gateway: &Gateway, stem: &str) -> Vec<u8> {
     let pem = gateway.folder.read(&format!("{stem}.pem"));
     CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate").to_vec()
 }
+
+/// More than the gateway keeps for a stream, less than the window of a connection.
+const LARGE: usize = 600 * 1024;

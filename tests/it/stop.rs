@@ -36,7 +36,7 @@ fn a_request_under_way_is_finished_and_nobody_new_is_let_in() {
 }
 
 #[test]
-fn idle_connections_are_closed_at_once() {
+fn idle_connections_are_closed_after_a_last_call() {
     let backend = Backend::start();
     let gateway = Gateway::spawn(&Setup::in_front_of(&backend.url()));
     let multiplexed = gateway.visitor().over_h2();

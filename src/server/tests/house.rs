@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::pin::Pin;
@@ -30,6 +31,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::clock::Clock;
+use crate::server::inherited::Inherited;
 use crate::server::tls::Tls;
 use crate::server::tls::certificates::Certificates;
 use crate::server::{
@@ -116,7 +118,7 @@ pub(super) fn start(
     rooms: impl Fn() -> Rooms + Clone + Send + 'static,
 ) -> Result<Server, StartError> {
     let early = Arc::new(ArcSwap::from_pointee(early_errors()));
-    Server::start(listeners::bind(config).unwrap(), config, tls, rooms, early)
+    Server::start(listeners::bind(config, &mut Inherited::default()).unwrap(), config, tls, rooms, early)
 }
 
 /// Somebody outside with one TLS configuration.
@@ -227,6 +229,10 @@ type RoomBody = UnsyncBoxBody<Bytes, Infallible>;
 impl Handler for Rooms {
     type Body = RoomBody;
 
+    fn trusts(&self, _address: IpAddr) -> bool {
+        false
+    }
+
     async fn handle(&self, request: Request<Incoming>, connection: &Connection) -> Response<RoomBody> {
         let stage = Arc::clone(&self.0);
         match request.uri().path() {
@@ -321,8 +327,10 @@ fn config(certificates: Vec<CertificateFiles>) -> Config {
     Config {
         https: vec!["127.0.0.1:0".parse().unwrap()],
         http: vec!["127.0.0.1:0".parse().unwrap()],
+        proxy_protocol: false,
         workers: 1,
         max_connections: 100,
+        connections_per_address: 100,
         drain: PATIENCE,
         limits: Limits {
             handshake: PATIENCE,

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,8 +30,8 @@ use crate::clock::Timestamp;
 /// A set of certificates that was found good.
 #[derive(Debug, Default)]
 pub struct Certificates {
-    by_name: HashMap<String, Arc<CertifiedKey>>,
-    default: Option<Arc<CertifiedKey>>,
+    by_name: HashMap<String, Arc<Served>>,
+    default: Option<Arc<Served>>,
     first_expiry: Option<Timestamp>,
 }
 
@@ -56,21 +57,48 @@ impl Certificates {
 
     /// The first certificate of a name wins; the very first also serves names that nobody has.
     fn add(&mut self, loaded: Loaded) {
-        let Loaded { key, names, not_after } = loaded;
-        for name in names {
-            self.by_name.entry(name).or_insert_with(|| Arc::clone(&key));
+        let Loaded { served, not_after } = loaded;
+        let served = Arc::new(served);
+        for name in &served.names {
+            self.by_name.entry(name.clone()).or_insert_with(|| Arc::clone(&served));
         }
-        self.default.get_or_insert(key);
+        self.default.get_or_insert(served);
         self.first_expiry = Some(self.first_expiry.map_or(not_after, |first| first.min(not_after)));
     }
 
     /// By exact name, then by the wildcard for its last label (RFC 6125 section 6.4.3).
-    fn choose(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+    fn choose(&self, name: Option<&str>) -> Option<Arc<Served>> {
         let chosen = name.and_then(|name| {
             let exact = self.by_name.get(name);
             exact.or_else(|| self.by_name.get(&format!("*.{}", name.split_once('.')?.1)))
         });
         chosen.or(self.default.as_ref()).cloned()
+    }
+}
+
+/// A certificate with its key, and whom it stands for.
+#[derive(Debug)]
+pub struct Served {
+    key: Arc<CertifiedKey>,
+    names: Vec<String>,
+    addresses: Vec<IpAddr>,
+}
+
+impl Served {
+    /// Whether the certificate stands for `host`: a name in lower case, or an address as in a `Host` header.
+    #[must_use]
+    pub fn covers(&self, host: &str) -> bool {
+        let above = host.split_once('.').map(|(_, above)| above);
+        let is_host = |name: &String| match name.strip_prefix("*.") {
+            Some(domain) => above == Some(domain),
+            None => name == host,
+        };
+        self.names.iter().any(is_host) || self.covers_address(host)
+    }
+
+    fn covers_address(&self, host: &str) -> bool {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        !self.addresses.is_empty() && bare.parse().is_ok_and(|address| self.addresses.contains(&address))
     }
 }
 
@@ -90,6 +118,12 @@ impl Resolver {
         self.0.store(Arc::new(certificates));
     }
 
+    /// The certificate that a client sees who asks for `name`.
+    #[must_use]
+    pub fn certificate_for(&self, name: &str) -> Option<Arc<Served>> {
+        self.0.load().choose(Some(name))
+    }
+
     /// When the first of the certificates expires.
     #[must_use]
     pub fn first_expiry(&self) -> Option<Timestamp> {
@@ -99,7 +133,7 @@ impl Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.load().choose(hello.server_name())
+        self.0.load().choose(hello.server_name()).map(|served| Arc::clone(&served.key))
     }
 }
 
@@ -162,8 +196,7 @@ enum Problem {
 
 /// One certificate with its key and what it says of itself.
 struct Loaded {
-    key: Arc<CertifiedKey>,
-    names: Vec<String>,
+    served: Served,
     not_after: Timestamp,
 }
 
@@ -179,7 +212,8 @@ impl Loaded {
             aws_lc_rs::sign::any_supported_type(&key).map_err(|error| at(&files.key, Problem::Key(error)))?;
         let certified = CertifiedKey::new(chain, key);
         certified.keys_match().map_err(|_| at(&files.cert, Problem::Mismatch(files.key.clone())))?;
-        Ok(Self { key: Arc::new(certified), names: dns_names(&parsed), not_after })
+        let (names, addresses) = subjects(&parsed);
+        Ok(Self { served: Served { key: Arc::new(certified), names, addresses }, not_after })
     }
 }
 
@@ -229,17 +263,25 @@ fn timestamp(time: Time) -> Timestamp {
     Timestamp::default() + time.to_unix_duration()
 }
 
-fn dns_names(certificate: &Parsed) -> Vec<String> {
-    let Ok(Some((_, SubjectAltName(names)))) = certificate.tbs_certificate().get_extension() else {
-        return Vec::new();
+/// The DNS names, in lower case, and the addresses that a certificate is for.
+fn subjects(certificate: &Parsed) -> (Vec<String>, Vec<IpAddr>) {
+    let (mut names, mut addresses) = (Vec::new(), Vec::new());
+    let Ok(Some((_, SubjectAltName(all)))) = certificate.tbs_certificate().get_extension() else {
+        return (names, addresses);
     };
-    names
-        .iter()
-        .filter_map(|name| match name {
-            GeneralName::DnsName(name) => Some(name.as_str().to_ascii_lowercase()),
-            _ => None,
-        })
-        .collect()
+    for name in &all {
+        match name {
+            GeneralName::DnsName(name) => names.push(name.as_str().to_ascii_lowercase()),
+            GeneralName::IpAddress(octets) => addresses.extend(address(octets.as_bytes())),
+            _ => {}
+        }
+    }
+    (names, addresses)
+}
+
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
 
 #[cfg(test)]
@@ -286,9 +328,23 @@ mod tests {
             (Some("b.example.com"), 2),
             (Some("x.b.example.com"), 0),
         ] {
-            assert_eq!(set.choose(name).unwrap().cert[0], first(index), "{name:?}");
+            assert_eq!(set.choose(name).unwrap().key.cert[0], first(index), "{name:?}");
         }
         assert!(set.first_expiry().unwrap() > now);
+    }
+
+    #[test]
+    fn a_certificate_stands_for_its_names_and_addresses_and_for_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = [write(dir.path(), "it", &["a.test", "*.b.test", "127.0.0.1", "::1"])];
+        let set = Certificates::load(&files, Clock::system().now()).unwrap();
+        let served = set.choose(Some("a.test")).unwrap();
+        for host in ["a.test", "x.b.test", "127.0.0.1", "[::1]"] {
+            assert!(served.covers(host), "{host}");
+        }
+        for host in ["b.test", "x.y.b.test", "x.a.test", "*.b.test.evil", "", "127.0.0.2", "[::2]"] {
+            assert!(!served.covers(host), "{host}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{CipherSuite, ServerConfig, SupportedProtocolVersion, version};
 use tokio_rustls::TlsAcceptor;
 
-use self::certificates::{Certificates, Resolver};
+use self::certificates::{Certificates, Resolver, Served};
 use super::{TlsConfig, TlsVersion};
 
 /// How TLS is spoken on all listeners.
@@ -41,6 +41,11 @@ impl Tls {
     #[must_use]
     pub fn resolver(&self) -> Arc<Resolver> {
         Arc::clone(&self.resolver)
+    }
+
+    /// The certificate that a client sees who asks for `name`.
+    pub(super) fn certificate_for(&self, name: &str) -> Option<Arc<Served>> {
+        self.resolver.certificate_for(name)
     }
 
     pub(super) fn acceptor(&self) -> TlsAcceptor {

@@ -340,9 +340,15 @@ impl Connection {
                 sender.ready().await.map_err(|error| error.to_string())?;
                 sender.send_request(request).await.map_err(|error| error.to_string())
             }
-            Self::Two(sender) => sender.send_request(request).await.map_err(|error| error.to_string()),
+            Self::Two(sender) => sender.send_request(request).await.map_err(|error| in_full(&error)),
         }
     }
+}
+
+/// What hyper says, and what HTTP/2 said to it.
+fn in_full(error: &hyper::Error) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
 }
 
 impl Ask<'_> {

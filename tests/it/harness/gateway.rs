@@ -1,7 +1,8 @@
 //! A running gateway: in this process with a clock that moves, or the real program.
 
-use std::net::SocketAddr;
-use std::process::Command;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -81,7 +82,17 @@ impl Gateway {
     /// Starts the real program by a command that was made for `folder`.
     #[track_caller]
     pub(crate) fn spawn_by(command: &mut Command, folder: Folder) -> Self {
-        let process = Process::start(command);
+        Self::of(Process::start(command), folder)
+    }
+
+    /// Starts the real program on what `folder` holds, with `socket` passed in as systemd does.
+    #[track_caller]
+    pub(crate) fn spawn_on(socket: &TcpListener, folder: Folder) -> Self {
+        Self::of(Process::with_input(&mut passing(socket, "https", &folder)), folder)
+    }
+
+    #[track_caller]
+    fn of(process: Process, folder: Folder) -> Self {
         let line =
             process.line(0, LISTENING, |line| line.contains(LISTENING) && address(line, "https").is_some());
         let addresses = Addresses {
@@ -108,6 +119,16 @@ impl Gateway {
     /// A raw TLS connection.
     pub(crate) fn raw(&self) -> Raw {
         Raw::tls(self.addresses.https, &self.folder.trust())
+    }
+
+    /// A raw TLS connection for HTTP/2.
+    pub(crate) fn raw_h2(&self) -> Raw {
+        Raw::tls_h2(self.addresses.https, &self.folder.trust())
+    }
+
+    /// A raw TLS connection behind what a proxy says first.
+    pub(crate) fn raw_behind(&self, words: impl AsRef<[u8]>) -> Raw {
+        Raw::tls_behind(words.as_ref(), self.addresses.https, &self.folder.trust())
     }
 
     /// A raw connection to the clear-text listener.
@@ -213,6 +234,11 @@ impl Gateway {
         self.folder
     }
 
+    /// What the program holds in memory at the moment, in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        self.program().resident()
+    }
+
     /// Everything that the program printed so far.
     pub(crate) fn printed(&self) -> String {
         self.program().printed()
@@ -260,6 +286,18 @@ impl Drop for InProcess {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// The program with a listening socket passed in by that name, as systemd does.
+pub(crate) fn passing(socket: &TcpListener, name: &str, folder: &Folder) -> Command {
+    let pass =
+        format!("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name} exec \"$0\" \"$@\" 3<&0 0</dev/null");
+    let run = program(folder.root());
+    let mut command = Command::new("sh");
+    command.current_dir(folder.root()).env_remove("NOTIFY_SOCKET").env("NO_COLOR", "1");
+    command.args(["-c", &pass]).arg(run.get_program()).args(["run", "-c", "vestibule.toml"]);
+    command.stdin(Stdio::from(OwnedFd::from(socket.try_clone().expect("a socket"))));
+    command
 }
 
 /// Writes the configuration and the accounts.

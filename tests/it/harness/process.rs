@@ -23,7 +23,12 @@ struct Output {
 impl Process {
     /// Starts the command and collects what it prints on both streams.
     pub(crate) fn start(command: &mut Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::with_input(command.stdin(Stdio::null()))
+    }
+
+    /// The same with whatever the command has for its standard input.
+    pub(crate) fn with_input(command: &mut Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let output = Arc::new(Output::default());
         let stdout = child.stdout.take().map(|stdout| Output::collect(&output, stdout));
@@ -57,6 +62,13 @@ impl Process {
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it holds in memory at the moment, in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     /// Sends a signal by its short name, as `TERM`.

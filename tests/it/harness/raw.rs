@@ -46,10 +46,25 @@ impl ReadWrite for StreamOwned<ClientConnection, TcpStream> {
 impl Raw {
     /// A TLS connection with HTTP/1.1.
     pub(crate) fn tls(address: SocketAddr, roots: &Arc<RootCertStore>) -> Self {
+        Self::over(connect(address), roots, Protocol::Http1)
+    }
+
+    /// A TLS connection with HTTP/2.
+    pub(crate) fn tls_h2(address: SocketAddr, roots: &Arc<RootCertStore>) -> Self {
+        Self::over(connect(address), roots, Protocol::Http2)
+    }
+
+    /// A TLS connection with HTTP/1.1 behind the words of a proxy.
+    pub(crate) fn tls_behind(words: &[u8], address: SocketAddr, roots: &Arc<RootCertStore>) -> Self {
+        let mut socket = connect(address);
+        socket.write_all(words).expect("an open connection");
+        Self::over(socket, roots, Protocol::Http1)
+    }
+
+    fn over(socket: TcpStream, roots: &Arc<RootCertStore>, protocol: Protocol) -> Self {
         super::runtime();
-        let socket = connect(address);
         let name = ServerName::try_from("localhost").expect("a host name");
-        let session = ClientConnection::new(tls(roots, Protocol::Http1), name).expect("a TLS session");
+        let session = ClientConnection::new(tls(roots, protocol), name).expect("a TLS session");
         let stream = StreamOwned::new(session, socket.try_clone().expect("a socket"));
         Self { stream: Box::new(stream), socket, ahead: Vec::new() }
     }
@@ -64,6 +79,11 @@ impl Raw {
     pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let _closed = self.stream.write_all(bytes.as_ref()).and_then(|()| self.stream.flush());
         self
+    }
+
+    /// Sends bytes; whether the peer still takes them.
+    pub(crate) fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).and_then(|()| self.stream.flush()).is_ok()
     }
 
     /// Reads one response, by its own framing.
