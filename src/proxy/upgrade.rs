@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::Socket;
 use super::headers::{names_websocket, strip_hop_by_hop};
-use super::pool::Lease;
+use super::lease::Lease;
 use super::upstream::Load;
 use super::{ForwardError, ResponseFault};
 

@@ -24,6 +24,7 @@ mod errors;
 mod gateways;
 mod harness;
 mod headers;
+mod http2_upstreams;
 mod identity;
 mod import_rules;
 mod legacy;

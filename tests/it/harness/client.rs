@@ -439,6 +439,13 @@ impl Streaming {
         })
     }
 
+    /// Reads the rest of the body; the trailers behind it.
+    #[track_caller]
+    pub(crate) fn trailers(self) -> HeaderMap {
+        let rest = block_on(self.body.collect()).unwrap_or_else(|error| panic!("cut body: {error}"));
+        rest.trailers().cloned().unwrap_or_default()
+    }
+
     /// Reads at least `bytes` bytes.
     #[track_caller]
     pub(crate) fn read(&mut self, bytes: usize) -> Vec<u8> {
