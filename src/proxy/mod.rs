@@ -14,6 +14,7 @@ mod check;
 pub mod client_addr;
 mod connection;
 mod exchange;
+mod handshake;
 pub mod headers;
 mod health;
 mod host_name;
@@ -48,6 +49,7 @@ pub use self::balance::Balance;
 pub use self::body::{BodyError, Limits, UpstreamBody};
 pub use self::check::{HealthCheck, watch};
 pub use self::client_addr::client_address;
+use self::handshake::Expected;
 pub use self::pool::Pools;
 pub use self::server::{HostPort, ServerAddress, WeightedServer};
 pub use self::tls::{BackendTls, OwnCertificate, Protocol, TlsError};
@@ -112,7 +114,7 @@ pub struct Forward<'a> {
 pub enum Answer {
     /// An ordinary response; its body streams.
     Response(Response<UpstreamBody>),
-    /// A 101 to a request for a WebSocket: a [`tunnel()`] follows.
+    /// The backend switched, and so may the client: a [`tunnel()`] follows.
     Upgraded(Upgraded),
 }
 
@@ -127,12 +129,18 @@ pub async fn forward(forward: Forward<'_>, request: Request<Incoming>) -> Result
     let body = RequestBody::new(incoming, upload_limits(&parts, limits), trailers);
     let body = body.map_err(|error| ForwardError::from(&error))?;
     let progress = body.progress();
-    let request = exchange::outgoing(Request::from_parts(parts, body), switch)?;
+    let mut request = exchange::outgoing(Request::from_parts(parts, body), switch)?;
+    let expected = match switch {
+        Switch::Bridged => Some(Expected::ask(request.headers_mut()).ok_or(ForwardError::NoSwitch)?),
+        Switch::No | Switch::WebSocket => None,
+    };
     let (mut response, mut lease) =
         exchange::run(&pools.of(upstream), visitor, switch, request, progress).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return match switch {
-            Switch::WebSocket => upgrade::take_over(response, lease).await.map(Answer::Upgraded),
+            Switch::WebSocket | Switch::Bridged => {
+                upgrade::take_over(response, lease, expected).await.map(Answer::Upgraded)
+            }
             Switch::No => Err(ResponseFault::Switched.into()),
         };
     }
@@ -234,6 +242,9 @@ pub enum ResponseFault {
     /// A 101 that was not asked for, or to another protocol.
     #[error("the backend switched protocols unasked")]
     Switched,
+    /// A 101 that does not answer our key (RFC 6455 section 4.1).
+    #[error("the backend did not prove that it speaks WebSocket")]
+    Handshake,
     /// A transfer coding other than `chunked`.
     #[error("the backend used a transfer coding that was not allowed")]
     Coding,

@@ -50,7 +50,9 @@ fn set_connection(request: &mut Request<RequestBody>, switch: Switch) {
     let headers = request.headers_mut();
     headers.remove(CONNECTION);
     match switch {
-        Switch::WebSocket => drop(headers.insert(CONNECTION, HeaderValue::from_static("upgrade"))),
+        Switch::WebSocket | Switch::Bridged => {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        }
         Switch::No => drop(headers.remove(UPGRADE)),
     }
     if headers.contains_key(TE) {

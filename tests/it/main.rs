@@ -44,3 +44,4 @@ mod streams;
 mod telemetry;
 mod upstreams;
 mod websocket;
+mod websocket_over_http2;

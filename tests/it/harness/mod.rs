@@ -14,6 +14,7 @@ pub(crate) mod folder;
 pub(crate) mod form;
 pub(crate) mod gateway;
 pub(crate) mod h2_backend;
+pub(crate) mod h2_socket;
 pub(crate) mod legacy;
 pub(crate) mod people;
 pub(crate) mod process;
