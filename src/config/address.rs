@@ -11,7 +11,6 @@ use ipnet::IpNet;
 use crate::gateway::HostPattern;
 use crate::proxy::{HostPort, ServerAddress, WeightedServer};
 
-use super::kind::not_yet;
 use super::problem::{Wrong, quoted};
 
 /// Reads `IP:port`.
@@ -116,7 +115,8 @@ fn weight(option: &str) -> Result<u16, Wrong> {
     })
 }
 
-/// Reads the address of a backend server: `http://host:port`, `https://host:port` or `unix:/path`.
+/// Reads the address of a backend server: `http://host:port`, `https://host:port`, `h2c://host:port` or
+/// `unix:/path`.
 pub(super) fn server(text: &str) -> Result<ServerAddress, Wrong> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix_socket(path).map(ServerAddress::Unix);
@@ -124,7 +124,7 @@ pub(super) fn server(text: &str) -> Result<ServerAddress, Wrong> {
     match text.split_once("://") {
         Some(("http", rest)) => bare_authority("http", rest, HTTP_PORT).map(ServerAddress::Http),
         Some(("https", rest)) => bare_authority("https", rest, HTTPS_PORT).map(ServerAddress::Https),
-        Some((scheme @ "h2c", _)) => Err(not_yet(&format!("{scheme}:")).help(SCHEMES)),
+        Some(("h2c", rest)) => bare_authority("h2c", rest, HTTP_PORT).map(ServerAddress::H2c),
         Some((scheme, _)) => {
             Err(Wrong::new(format!("{} is not a scheme for servers", quoted(scheme))).help(SCHEMES))
         }
@@ -219,7 +219,8 @@ const HTTPS_PORT: u16 = 443;
 /// `sun_path` of Linux, without the byte at its end.
 const SOCKET_LIMIT: usize = 107;
 
-const SCHEMES: &str = "servers are reached by `http://host:port`, `https://host:port` or `unix:/path`";
+const SCHEMES: &str =
+    "servers are reached by `http://host:port`, `https://host:port`, `h2c://host:port` or `unix:/path`";
 
 #[cfg(test)]
 mod tests {
@@ -266,6 +267,8 @@ mod tests {
         assert_eq!(server("http://[::1]"), at("::1", 80));
         let place = HostPort { host: "wiki.internal".to_owned(), port: 443 };
         assert_eq!(server("https://wiki.internal"), Ok(ServerAddress::Https(place)));
+        let place = HostPort { host: "rpc.internal".to_owned(), port: 50051 };
+        assert_eq!(server("h2c://rpc.internal:50051"), Ok(ServerAddress::H2c(place)));
         for bad in ["http://", "http://:80", "http://x:0", "http://x:99999", "http://x/y", "ftp://x", "x:80"]
         {
             assert!(server(bad).is_err(), "{bad:?}");

@@ -9,8 +9,8 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 
 use crate::proxy::{
-    BackendTls, Balance, HeadLimits, HealthCheck, HostHeader, OwnCertificate, ServerAddress, UpstreamConfig,
-    WeightedServer,
+    BackendTls, Balance, HeadLimits, HealthCheck, HostHeader, OwnCertificate, Protocol, ServerAddress,
+    UpstreamConfig, WeightedServer,
 };
 
 use super::address::{host_and_port, host_name, weighted_server};
@@ -140,8 +140,8 @@ fn statuses(text: &str) -> Result<RangeInclusive<u16>, Wrong> {
 
 /// Whom to trust and what to show; there is no key to trust everybody.
 fn read_tls(section: &mut Section<'_>, folder: &Path, servers: Option<&[WeightedServer]>) -> BackendTls {
-    let is_https = |server: &WeightedServer| matches!(server.address, ServerAddress::Https(_));
-    if section.gives("tls") && servers.is_some_and(|servers| !servers.iter().any(is_https)) {
+    let protocol = read_protocol(section, servers);
+    if section.gives("tls") && lacks_tls(servers) {
         let wrong = Wrong::new("none of the servers speaks TLS");
         section.refuse("tls", wrong.help("write them as in `https://10.0.0.5`, or leave `tls` out"));
     }
@@ -158,8 +158,26 @@ fn read_tls(section: &mut Section<'_>, folder: &Path, servers: Option<&[Weighted
             }
         }
         let own = cert.zip(key).map(|(cert, key)| OwnCertificate { cert, key });
-        BackendTls { authorities, server_name, own }
+        BackendTls { authorities, server_name, own, protocol }
     })
+}
+
+/// What TLS servers are offered; the others say it by their scheme.
+fn read_protocol(section: &mut Section<'_>, servers: Option<&[WeightedServer]>) -> Protocol {
+    if section.gives("protocol") && lacks_tls(servers) {
+        let wrong = Wrong::new("none of the servers speaks TLS, which is where a protocol is chosen");
+        section.refuse(
+            "protocol",
+            wrong.help("write `h2c://` for HTTP/2 in clear text, `http://` for HTTP/1.1"),
+        );
+    }
+    section.one_of("protocol", Protocol::Http1, &PROTOCOLS, &[])
+}
+
+/// Whether there are servers, and none of them speaks TLS.
+fn lacks_tls(servers: Option<&[WeightedServer]>) -> bool {
+    let is_https = |server: &WeightedServer| matches!(server.address, ServerAddress::Https(_));
+    servers.is_some_and(|servers| !servers.iter().any(is_https))
 }
 
 fn note_name(section: &mut Section<'_>, text: &str, names: &mut Vec<Name>) {
@@ -205,6 +223,9 @@ const BALANCES: [(&str, Balance); 3] = [
     ("least-requests", Balance::LeastRequests),
     ("sticky", Balance::Sticky),
 ];
+
+const PROTOCOLS: [(&str, Protocol); 3] =
+    [("http1", Protocol::Http1), ("http2", Protocol::Http2), ("auto", Protocol::Auto)];
 
 const NAME_LIMIT: usize = 64;
 

@@ -158,6 +158,7 @@ const fn forward_answer(error: &ForwardError) -> Answer {
         ForwardError::BodyMalformed => BODY_MALFORMED,
         ForwardError::BodyStalled | ForwardError::ClientGone => REQUEST_TIMEOUT,
         ForwardError::Loop => LOOP,
+        ForwardError::NoSwitch => NO_SWITCH,
         ForwardError::Method => METHOD_NOT_ALLOWED,
         ForwardError::HeadTooLarge(LargestPart::Target) => TARGET_TOO_LONG,
         ForwardError::HeadTooLarge(LargestPart::Header(_)) => TOO_LARGE_FOR_BACKEND,
@@ -365,6 +366,15 @@ answer!(
     "The request goes round in circles",
     "This service forwards to itself.",
     "Tell the people who run it."
+);
+answer!(
+    NO_SWITCH,
+    NOT_IMPLEMENTED,
+    Failed,
+    "no_websocket",
+    "This is not possible here",
+    "The application cannot be spoken with by WebSocket.",
+    "Tell the people who run this service."
 );
 answer!(
     INTERNAL,

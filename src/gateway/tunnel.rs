@@ -1,4 +1,4 @@
-//! What is left of a request after a 101: bytes both ways, and the record that ends with them.
+//! What is left of a request after its client was let switch protocols: bytes both ways, and the record that ends with them.
 
 use std::future::poll_fn;
 
@@ -20,7 +20,7 @@ pub struct Tunnel {
 
 impl Tunnel {
     /// Copies both ways until both sides have ended, or until the request is no longer allowed.
-    pub async fn run<C: AsyncRead + AsyncWrite + Unpin>(self, client: &mut C, read_ahead: Bytes) {
+    pub async fn run<C: AsyncRead + AsyncWrite + Unpin + ?Sized>(self, client: &mut C, read_ahead: Bytes) {
         let Self { backend, mut ticket, mut record } = self;
         let stream = ticket.enter(&record);
         let client = Side { io: client, read_ahead };

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::pool::Lease;
+use super::lease::Lease;
 use super::trailers::TrailerFilter;
 
 /// Bounds of the bodies of one exchange.

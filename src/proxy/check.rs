@@ -11,17 +11,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, USER_AGENT};
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, StatusCode};
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderValue, Request, StatusCode, Uri, Version};
 use http_body_util::Empty;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::ForwardError;
-use super::connection::open_stream;
+use super::connection::{Wire, open_stream};
 use super::server::Server;
+use super::upgrade::Switch;
 use super::upstream::Upstream;
 
 /// How the servers of an upstream are asked whether they are well.
@@ -112,24 +113,50 @@ async fn look_after(upstream: Weak<Upstream>, index: usize, check: HealthCheck) 
 
 /// Asks once, on a connection of its own that takes no slot from requests.
 async fn ask(upstream: &Upstream, server: &Server, check: &HealthCheck) -> Result<(), Ill> {
-    let stream = open_stream(upstream, server).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let (stream, wire) = open_stream(upstream, server, Switch::No).await?;
+    let io = TokioIo::new(stream);
+    let request = question(upstream, server, check, wire).map_err(ForwardError::Connect)?;
     // Ends with this function, whatever it ends with.
     let mut driver = JoinSet::new();
-    driver.spawn(connection);
-    let request = question(upstream, server, check).map_err(ForwardError::Connect)?;
-    let status = sender.send_request(request).await?.status();
+    let answer = match wire {
+        Wire::Http1 => {
+            let (mut sender, connection) = http1::handshake(io).await?;
+            driver.spawn(connection);
+            sender.send_request(request).await?
+        }
+        Wire::Http2 => {
+            let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
+            driver.spawn(connection);
+            sender.send_request(request).await?
+        }
+    };
+    let status = answer.status();
     if check.expect.contains(&status.as_u16()) { Ok(()) } else { Err(Ill::Status(status)) }
 }
 
-fn question(upstream: &Upstream, server: &Server, check: &HealthCheck) -> io::Result<Request<Empty<Bytes>>> {
+fn question(
+    upstream: &Upstream,
+    server: &Server,
+    check: &HealthCheck,
+    wire: Wire,
+) -> io::Result<Request<Empty<Bytes>>> {
     let host = upstream.literal_host().unwrap_or_else(|| server.host()).clone();
-    Request::get(check.path.as_str())
-        .header(HOST, host)
-        .header(USER_AGENT, HeaderValue::from_static("vestibule-health"))
-        .header(CONNECTION, HeaderValue::from_static("close"))
-        .body(Empty::new())
-        .map_err(io::Error::other)
+    let request = Request::builder().header(USER_AGENT, HeaderValue::from_static("vestibule-health"));
+    let request = match wire {
+        Wire::Http1 => request
+            .uri(check.path.as_str())
+            .header(HOST, host)
+            .header(CONNECTION, HeaderValue::from_static("close")),
+        Wire::Http2 => request.version(Version::HTTP_2).uri(
+            Uri::builder()
+                .scheme(if server.is_tls() { Scheme::HTTPS } else { Scheme::HTTP })
+                .authority(host.as_bytes())
+                .path_and_query(check.path.clone())
+                .build()
+                .map_err(io::Error::other)?,
+        ),
+    };
+    request.body(Empty::new()).map_err(io::Error::other)
 }
 
 #[cfg(test)]

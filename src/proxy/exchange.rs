@@ -1,8 +1,8 @@
 //! One request to a backend and its answer: connections that turn out closed, timeouts, retries.
 //!
-//! Invariants: a request is sent a second time only if nothing of it was sent, or if sending it twice
-//! is the same as once (RFC 9110 9.2.2), and then once, on a fresh connection; a request with any other
-//! method reaches a backend at most once.
+//! Invariants: a request is sent a second time only if nothing of it was sent, if the backend says that it
+//! has not looked at it, or if sending it twice is the same as once (RFC 9110 9.2.2); a request with any
+//! other method reaches an application at most once.
 
 use std::error::Error;
 use std::future::{Future, poll_fn};
@@ -11,20 +11,20 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, Uri, Version};
-use http_body::Body;
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 
 use super::affinity::Affinity;
-use super::pool::{Lease, Origin, Pool, Reuse};
+use super::connection::Wire;
+use super::lease::Lease;
+use super::multiplex::Failure;
+use super::pool::{Origin, Pool, Reuse, Wish};
+use super::shape::as_http1;
 use super::upgrade::Switch;
 use super::upload::{Progress, RequestBody, UploadError};
 use super::{ForwardError, ResponseFault, headers};
 
-/// Brings a request into the form in which a backend reads it: HTTP/1.1, origin-form, framed by us.
+/// Brings a request into the form in which a backend of HTTP/1.1 reads it, framed by us.
 pub(super) fn outgoing(
     mut request: Request<RequestBody>,
     switch: Switch,
@@ -36,10 +36,7 @@ pub(super) fn outgoing(
         return Err(ForwardError::Loop);
     }
     request.extensions_mut().clear();
-    *request.version_mut() = Version::HTTP_11;
-    set_target(&mut request);
-    set_connection(&mut request, switch);
-    set_framing(&mut request);
+    as_http1(&mut request, switch);
     Ok(request)
 }
 
@@ -47,14 +44,18 @@ pub(super) fn outgoing(
 pub(super) async fn run(
     pool: &Rc<Pool>,
     visitor: Affinity,
+    switch: Switch,
     mut request: Request<RequestBody>,
     progress: Option<Rc<Progress>>,
 ) -> Result<(Response<Incoming>, Lease), ForwardError> {
-    let mut reuse = Reuse::Allowed;
+    let mut wish = Wish { reuse: Reuse::Allowed, switch };
+    let mut attempt = 0;
     loop {
-        let (mut lease, origin) = pool.lease(reuse, visitor).await?;
+        attempt += 1;
+        let (mut lease, origin) = pool.lease(wish, visitor).await?;
         pool.upstream().set_host(lease.server(), request.headers_mut());
-        let mut spare = Spare::of(&request, origin);
+        let mut spare = Spare::of(&request, attempt, origin, lease.connection.sender.wire());
+        lease.fit(&mut request);
         let sent = send(&mut lease, request, progress.as_deref(), pool).await;
         let failed = |error: &ForwardError| pool.upstream().failed(lease.server(), error);
         match sent.inspect_err(failed)? {
@@ -62,13 +63,15 @@ pub(super) async fn run(
                 pool.upstream().answered(lease.server());
                 return Ok((response, lease));
             }
-            Err(failure) => request = spare.again(failure).inspect_err(failed)?,
+            Err(failure) => request = spare.again(failure, progress.as_deref()).inspect_err(failed)?,
         }
-        reuse = Reuse::Forbidden;
+        if request.version() == Version::HTTP_2 {
+            request.body_mut().let_go();
+            as_http1(&mut request, switch);
+        }
+        wish.reuse = spare.reuse_next();
     }
 }
-
-type Failure = TrySendError<Request<RequestBody>>;
 
 /// Sends over one connection and waits for the head of the answer.
 ///
@@ -81,7 +84,7 @@ async fn send(
 ) -> Result<Result<Response<Incoming>, Failure>, ForwardError> {
     let limit = pool.upstream().config().response_timeout;
     let connection = &mut lease.connection;
-    let mut answer = pin!(connection.sender.try_send_request(request));
+    let mut answer = pin!(connection.sender.send(request));
     let timer = &mut connection.timer;
     timer.moved();
     let result = poll_fn(|cx| {
@@ -103,38 +106,68 @@ async fn send(
 
 /// What is kept to send a request again, should its connection turn out closed.
 struct Spare {
+    attempt: u32,
     origin: Origin,
+    wire: Wire,
+    /// Whether sending it twice is the same as once.
+    is_idempotent: bool,
     head: Option<Request<()>>,
 }
 
 impl Spare {
-    /// Only a connection that was used before may be closed without a fault of the backend.
-    fn of(request: &Request<RequestBody>, origin: Origin) -> Self {
-        let repeatable = request.method().is_idempotent() && request.body().is_empty();
-        let head = (origin == Origin::Reused && repeatable).then(|| {
+    /// Only a connection that was used before may be closed without a fault of the backend; one of
+    /// HTTP/2 may also refuse what it has not looked at.
+    fn of(request: &Request<RequestBody>, attempt: u32, origin: Origin, wire: Wire) -> Self {
+        let is_idempotent = request.method().is_idempotent();
+        let may_come_back = wire == Wire::Http2 || origin == Origin::Reused && is_idempotent;
+        let head = (may_come_back && request.body().is_empty()).then(|| {
             let mut head = Request::new(());
             *head.method_mut() = request.method().clone();
             *head.uri_mut() = request.uri().clone();
             *head.headers_mut() = request.headers().clone();
             head
         });
-        Self { origin, head }
+        Self { attempt, origin, wire, is_idempotent, head }
     }
 
     /// The request once more, or why not.
-    fn again(&mut self, mut failure: Failure) -> Result<Request<RequestBody>, ForwardError> {
-        if self.origin == Origin::Reused {
-            if let Some(unsent) = failure.take_message() {
-                return Ok(unsent);
-            }
-            if is_hang_up(failure.error())
-                && let Some(head) = self.head.take()
-            {
-                return Ok(head.map(|()| RequestBody::empty()));
-            }
+    fn again(
+        &mut self,
+        mut failure: Failure,
+        progress: Option<&Progress>,
+    ) -> Result<Request<RequestBody>, ForwardError> {
+        let is_reused = self.origin == Origin::Reused;
+        if is_reused && let Some(unsent) = failure.take_message() {
+            return Ok(unsent);
         }
-        Err(blame(failure.into_error()))
+        let error = failure.error();
+        let is_sent_once = self.attempt == 1 && self.is_idempotent;
+        let is_harmless = is_unprocessed(error) || is_reused && is_sent_once && is_hang_up(error);
+        match self.head.take() {
+            Some(head) if is_harmless && self.attempt < ATTEMPTS => Ok(head.map(|()| RequestBody::empty())),
+            _ => Err(blame(failure.into_error(), progress)),
+        }
     }
+
+    /// A connection that many share was lost to all of them: they meet again on the next one.
+    fn reuse_next(&self) -> Reuse {
+        match self.wire {
+            Wire::Http2 if self.attempt == 1 => Reuse::Allowed,
+            _ => Reuse::Forbidden,
+        }
+    }
+}
+
+/// Whether the backend says that it has not looked at the request (RFC 9113 8.7).
+///
+/// SECURITY: only its own word counts: h2 reports a GOAWAY of the peer's for streams above the last one
+/// that the peer names, and for those alone.
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| {
+        let is_refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+        cause.is_remote() && (is_refused || cause.is_go_away())
+    })
 }
 
 /// Whether the backend closed the connection instead of answering.
@@ -146,55 +179,16 @@ fn is_hang_up(error: &hyper::Error) -> bool {
 }
 
 /// Whose fault it is that there is no answer.
-fn blame(error: hyper::Error) -> ForwardError {
-    match error.source().and_then(|source| source.downcast_ref()) {
-        Some(UploadError::TooLarge) => ForwardError::BodyTooLarge,
-        Some(UploadError::Stalled) => ForwardError::BodyStalled,
-        Some(UploadError::ClientGone(_)) => ForwardError::ClientGone,
-        Some(UploadError::Malformed(_)) => ForwardError::BodyMalformed,
+fn blame(error: hyper::Error, progress: Option<&Progress>) -> ForwardError {
+    // HTTP/2 resets the stream in silence when the upload breaks off.
+    if let Some(fault) = progress.and_then(Progress::fault) {
+        return fault;
+    }
+    match error.source().and_then(|source| source.downcast_ref::<UploadError>()) {
+        Some(fault) => fault.into(),
         None => ResponseFault::Broken(error).into(),
     }
 }
 
-/// Makes the target origin-form; an authority in it is the host (RFC 9112 3.2.2, RFC 9113 8.3.1).
-fn set_target(request: &mut Request<RequestBody>) {
-    let Some(authority) = request.uri().authority() else { return };
-    let named = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host);
-    let host = HeaderValue::from_str(named);
-    let target = request.uri().path_and_query().cloned();
-    *request.uri_mut() = Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
-    if let Ok(host) = host {
-        request.headers_mut().insert(HOST, host);
-    }
-}
-
-/// SECURITY: whatever `Connection` says by now is ignored; it is written anew.
-fn set_connection(request: &mut Request<RequestBody>, switch: Switch) {
-    let headers = request.headers_mut();
-    headers.remove(CONNECTION);
-    match switch {
-        Switch::WebSocket => drop(headers.insert(CONNECTION, HeaderValue::from_static("upgrade"))),
-        Switch::No => drop(headers.remove(UPGRADE)),
-    }
-    if headers.contains_key(TE) {
-        headers.append(CONNECTION, HeaderValue::from_static("te"));
-    }
-}
-
-/// Makes hyper frame the body as it is, whatever the method.
-fn set_framing(request: &mut Request<RequestBody>) {
-    let (empty, exact) = (request.body().is_empty(), request.body().size_hint().exact());
-    let content = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
-    let headers = request.headers_mut();
-    headers.remove(TRANSFER_ENCODING);
-    match exact {
-        // A method that has a body says so when it is empty (RFC 9110 8.6).
-        Some(_) if empty && !content => drop(headers.remove(CONTENT_LENGTH)),
-        Some(length) => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(length))),
-        // SECURITY: without this, hyper sends GET and HEAD without their body.
-        None => {
-            headers.remove(CONTENT_LENGTH);
-            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-    }
-}
+/// How often a request that nobody has looked at is sent at most.
+const ATTEMPTS: u32 = 3;

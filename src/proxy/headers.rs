@@ -114,6 +114,13 @@ fn is_number(value: &HeaderValue) -> bool {
     !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit)
 }
 
+/// Whether a content type is one of gRPC: `application/grpc`, alone or with a `+` or `;` behind it.
+#[must_use]
+pub fn is_grpc(content_type: &[u8]) -> bool {
+    let (name, rest) = content_type.split_at(content_type.len().min(GRPC.len()));
+    name.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+}
+
 /// Whether the header section names the WebSocket protocol, alone, as the one to switch to.
 pub(super) fn names_websocket(headers: &HeaderMap) -> bool {
     headers.contains_key(UPGRADE)
@@ -244,6 +251,8 @@ const PSEUDONYM: &[u8] = b"vestibule";
 
 /// Gateways of this kind that may stand one behind the other.
 const MOST_PASSES: usize = 5;
+
+const GRPC: &[u8] = b"application/grpc";
 
 const LONGEST_ADDRESS: usize = 46;
 

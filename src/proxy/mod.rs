@@ -14,12 +14,17 @@ mod check;
 pub mod client_addr;
 mod connection;
 mod exchange;
+mod handshake;
 mod head_size;
 pub mod headers;
 mod health;
 mod host_name;
+mod lease;
+mod multiplex;
 pub mod pool;
 mod server;
+mod shape;
+mod shared;
 mod stall;
 mod stream;
 #[cfg(test)]
@@ -45,10 +50,11 @@ pub use self::balance::Balance;
 pub use self::body::{BodyError, Limits, UpstreamBody};
 pub use self::check::{HealthCheck, watch};
 pub use self::client_addr::client_address;
+use self::handshake::Expected;
 pub use self::head_size::{HeadLimits, LargestPart};
 pub use self::pool::Pools;
 pub use self::server::{HostPort, ServerAddress, WeightedServer};
-pub use self::tls::{BackendTls, OwnCertificate, TlsError};
+pub use self::tls::{BackendTls, OwnCertificate, Protocol, TlsError};
 pub use self::trailers::TrailerFilter;
 pub use self::tunnel::{Side, Tunnelled, tunnel};
 use self::upgrade::Switch;
@@ -112,7 +118,7 @@ pub struct Forward<'a> {
 pub enum Answer {
     /// An ordinary response; its body streams.
     Response(Response<UpstreamBody>),
-    /// A 101 to a request for a WebSocket: a [`tunnel()`] follows.
+    /// The backend switched, and so may the client: a [`tunnel()`] follows.
     Upgraded(Upgraded),
 }
 
@@ -134,32 +140,50 @@ pub async fn forward(forward: Forward<'_>, request: Request<Incoming>) -> Result
     let Forward { upstream, pools, visitor, limits, trailers } = forward;
     let switch = Switch::asked(&request);
     let (parts, incoming) = request.into_parts();
-    let body = RequestBody::new(incoming, limits, trailers)?;
+    let body = RequestBody::new(incoming, upload_limits(&parts, limits), trailers);
+    let body = body.map_err(|error| ForwardError::from(&error))?;
     let progress = body.progress();
-    let request = exchange::outgoing(Request::from_parts(parts, body), switch)?;
+    let mut request = exchange::outgoing(Request::from_parts(parts, body), switch)?;
+    let expected = match switch {
+        Switch::Bridged => Some(Expected::ask(request.headers_mut()).ok_or(ForwardError::NoSwitch)?),
+        Switch::No | Switch::WebSocket => None,
+    };
     head_size::check(upstream, &request)?;
-    let (mut response, mut lease) = exchange::run(&pools.of(upstream), visitor, request, progress).await?;
+    let (mut response, mut lease) =
+        exchange::run(&pools.of(upstream), visitor, switch, request, progress).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return match switch {
-            Switch::WebSocket => upgrade::take_over(response, lease).await.map(Answer::Upgraded),
+            Switch::WebSocket | Switch::Bridged => {
+                upgrade::take_over(response, lease, expected).await.map(Answer::Upgraded)
+            }
             Switch::No => Err(ResponseFault::Switched.into()),
         };
     }
     headers::prepare_response(response.headers_mut())?;
     if response.version() != Version::HTTP_11 {
-        // A backend of HTTP/1.0 knows no chunked uploads; only a fresh connection is not taken for one.
-        lease.spend();
+        if response.version() != Version::HTTP_2 {
+            // A backend of HTTP/1.0 knows no chunked uploads; only a fresh connection is not taken for one.
+            lease.spend();
+        }
         *response.version_mut() = Version::HTTP_11;
     }
-    let stall = (!is_event_stream(response.headers())).then_some(limits.body_stall);
+    let stall = (!may_be_silent(response.headers())).then_some(limits.body_stall);
     Ok(Answer::Response(response.map(|body| UpstreamBody::new(body, lease, stall))))
 }
 
-/// Whether the response is a stream of server-sent events (WHATWG HTML section 9.2).
-fn is_event_stream(headers: &HeaderMap) -> bool {
+/// The messages of a gRPC client may come as seldom as it likes.
+fn upload_limits(request: &http::request::Parts, limits: Limits) -> Limits {
+    let is_grpc = request.version == Version::HTTP_2
+        && request.headers.get(header::CONTENT_TYPE).is_some_and(|kind| headers::is_grpc(kind.as_bytes()));
+    if is_grpc { Limits { body_stall: Duration::MAX, ..limits } } else { limits }
+}
+
+/// Whether the body is a stream of events, which may be silent for as long as it likes: server-sent
+/// ones (WHATWG HTML section 9.2) or the messages of gRPC.
+fn may_be_silent(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
         let kind = kind.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-        kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+        kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream") || headers::is_grpc(kind)
     })
 }
 
@@ -202,13 +226,16 @@ pub enum ForwardError {
     /// The head of the request is larger than the backend takes; names its largest part.
     #[error("the head of the request is larger than the backend takes")]
     HeadTooLarge(LargestPart),
+    /// A WebSocket is asked for, and no server of the upstream speaks HTTP/1.1.
+    #[error("the backend cannot switch protocols: it is spoken with over HTTP/2 alone")]
+    NoSwitch,
     /// `CONNECT` is for forward proxies.
     #[error("the method is not forwarded")]
     Method,
 }
 
-impl From<UploadError> for ForwardError {
-    fn from(error: UploadError) -> Self {
+impl From<&UploadError> for ForwardError {
+    fn from(error: &UploadError) -> Self {
         match error {
             UploadError::TooLarge => Self::BodyTooLarge,
             UploadError::Stalled => Self::BodyStalled,
@@ -228,11 +255,14 @@ impl From<ResponseFault> for ForwardError {
 #[derive(Debug, thiserror::Error)]
 pub enum ResponseFault {
     /// The connection ended before the answer, or what came is no HTTP.
-    #[error("the connection broke or did not carry HTTP/1")]
+    #[error("the connection broke or did not carry HTTP")]
     Broken(#[from] hyper::Error),
     /// A 101 that was not asked for, or to another protocol.
     #[error("the backend switched protocols unasked")]
     Switched,
+    /// A 101 that does not answer our key (RFC 6455 section 4.1).
+    #[error("the backend did not prove that it speaks WebSocket")]
+    Handshake,
     /// A transfer coding other than `chunked`.
     #[error("the backend used a transfer coding that was not allowed")]
     Coding,

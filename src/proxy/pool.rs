@@ -1,6 +1,7 @@
 //! The keep-alive connections of one worker, and the queue for a connection slot.
 //!
-//! Idle connections are used last in, first out, so that few stay warm and the rest expire. Slots
+//! Those of HTTP/2, which requests share, lie in [`super::shared`] by server. Of the others, idle
+//! connections are used last in, first out, so that few stay warm and the rest expire. Slots
 //! are counted across workers by the [`Upstream`]; a worker that finds none free gives up idle
 //! connections it cannot use, asks the other workers to do so, and waits in line.
 //! Invariant: a connection lies in the pool only while hyper says that it can take a request.
@@ -16,8 +17,13 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::affinity::Affinity;
-use super::connection::Connection;
-use super::upstream::{Load, Slot, Upstream};
+use super::connection::{Connection, Opened};
+use super::host_name::no_address;
+use super::lease::Lease;
+use super::server::Server;
+use super::shared::{Opening, Shared};
+use super::upgrade::Switch;
+use super::upstream::{Slot, Upstream};
 use super::{ForwardError, balance};
 
 /// The pools of one worker, by upstream.
@@ -64,6 +70,8 @@ pub(super) struct Pool {
     upstream: Arc<Upstream>,
     /// By server; in each, the one used last is at the end.
     idle: RefCell<Vec<Vec<Idle>>>,
+    /// By server: the connections that requests share.
+    shared: Box<[Shared]>,
     /// The worker's place in the round over the servers.
     turn: Cell<usize>,
     /// Requests of this worker that wait for a connection.
@@ -91,6 +99,13 @@ pub(super) enum Reuse {
     Forbidden,
 }
 
+/// What a request asks of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wish {
+    pub(super) reuse: Reuse,
+    pub(super) switch: Switch,
+}
+
 /// Where a connection came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -98,61 +113,14 @@ pub(super) enum Origin {
     Fresh,
 }
 
-/// A connection lent to one request.
-#[derive(Debug)]
-pub(super) struct Lease {
-    pool: Rc<Pool>,
-    server: usize,
-    pub(super) connection: Connection,
-    load: Load,
-    /// Whether another request may use the connection later.
-    later: Reuse,
-}
-
-impl Lease {
-    /// The index of the server at the other end.
-    pub(super) const fn server(&self) -> usize {
-        self.server
-    }
-
-    /// Makes this the last request over the connection.
-    pub(super) const fn spend(&mut self) {
-        self.later = Reuse::Forbidden;
-    }
-
-    /// Ends the loan of a connection that is not HTTP any more; what it carries still counts.
-    pub(super) fn into_load(self) -> Load {
-        self.load
-    }
-
-    /// Gives the connection back after a complete response.
-    ///
-    /// When the request body is still being sent, the connection comes back once that is done; it is
-    /// dropped when the backend closes it.
-    pub(super) fn release(self) {
-        let Self { pool, server, mut connection, load, later } = self;
-        drop(load);
-        if later == Reuse::Forbidden {
-            return;
-        }
-        if connection.sender.is_ready() {
-            pool.put(server, connection);
-        } else if !connection.sender.is_closed() {
-            tokio::task::spawn_local(async move {
-                if connection.sender.ready().await.is_ok() {
-                    pool.put(server, connection);
-                }
-            });
-        }
-    }
-}
-
 impl Pool {
     fn new(upstream: Arc<Upstream>) -> Self {
         let idle = upstream.servers().iter().map(|_| Vec::new()).collect();
+        let shared = upstream.servers().iter().map(|_| Shared::default()).collect();
         Self {
             upstream,
             idle: RefCell::new(idle),
+            shared,
             turn: Cell::new(0),
             waiting: Cell::new(0),
             returned: Notify::new(),
@@ -170,17 +138,18 @@ impl Pool {
     /// one is tried, each at most once.
     pub(super) async fn lease(
         self: &Rc<Self>,
-        reuse: Reuse,
+        wish: Wish,
         visitor: Affinity,
     ) -> Result<(Lease, Origin), ForwardError> {
-        let mut tried = Vec::new();
-        let mut failure = ForwardError::ConnectTimeout;
+        let mut tried = self.upstream.unfit(wish.switch);
+        let mut failure =
+            if tried.is_empty() { ForwardError::ConnectTimeout } else { ForwardError::NoSwitch };
         while let Some(server) = balance::choose(&self.upstream, &self.turn, visitor, &tried) {
             let load = self.upstream.load(server);
-            match self.checkout(server, reuse).await {
+            match self.checkout(server, wish).await {
                 Ok((connection, origin)) => {
-                    let (pool, later) = (Rc::clone(self), Reuse::Allowed);
-                    return Ok((Lease { pool, server, connection, load, later }, origin));
+                    let (pool, later) = (Rc::clone(self), self.later(server, wish.switch));
+                    return Ok((Lease::new(pool, server, connection, load, later), origin));
                 }
                 Err(
                     error @ (ForwardError::Connect(_) | ForwardError::ConnectTimeout | ForwardError::Tls(_)),
@@ -193,39 +162,104 @@ impl Pool {
         Err(failure)
     }
 
-    async fn checkout(&self, server: usize, reuse: Reuse) -> Result<(Connection, Origin), ForwardError> {
-        if let Some(connection) = self.reuse(server, reuse) {
+    /// Among servers of HTTP/2, a connection for a WebSocket is the only one of its kind.
+    fn later(&self, server: usize, switch: Switch) -> Reuse {
+        let is_odd = switch != Switch::No && self.upstream.server(server).is_some_and(Server::is_shared);
+        if is_odd { Reuse::Forbidden } else { Reuse::Allowed }
+    }
+
+    async fn checkout(
+        self: &Rc<Self>,
+        server: usize,
+        wish: Wish,
+    ) -> Result<(Connection, Origin), ForwardError> {
+        if let Some(connection) = self.reuse(server, wish) {
             return Ok((connection, Origin::Reused));
         }
+        let _turn = match self.join(server, wish).await? {
+            Joined::Connection(connection) => return Ok((connection, Origin::Reused)),
+            Joined::Turn(turn) => turn,
+        };
         let slot = match self.upstream.try_slot() {
             Some(slot) => slot,
-            None => match self.wait(server, reuse).await? {
+            None => match self.wait(server, wish).await? {
                 Turn::Slot(slot) => slot,
                 Turn::Connection(connection) => return Ok((connection, Origin::Reused)),
             },
         };
-        let connection = Connection::open(&self.upstream, server, slot).await?;
-        Ok((connection, Origin::Fresh))
+        Ok((self.open(server, slot, wish.switch).await?, Origin::Fresh))
     }
 
-    /// The idle connection that was used last and is still open.
-    fn reuse(&self, server: usize, reuse: Reuse) -> Option<Connection> {
-        if reuse == Reuse::Forbidden {
-            return None;
-        }
-        let mut idle = self.idle.borrow_mut();
-        let idle = idle.get_mut(server)?;
-        while let Some(Idle { connection, .. }) = idle.pop() {
-            if connection.sender.is_ready() {
-                return Some(connection);
+    /// Where a connection has room for many, waits while another request opens one.
+    async fn join(&self, server: usize, wish: Wish) -> Result<Joined<'_>, ForwardError> {
+        let is_shared = || self.upstream.server(server).is_some_and(Server::is_shared);
+        let Some(shared) = self.shared.get(server).filter(|_| wish.switch == Switch::No && is_shared())
+        else {
+            return Ok(Joined::Turn(None));
+        };
+        let failures = shared.failures();
+        let joining = async {
+            while is_shared() {
+                let news = shared.news().notified();
+                if let Some(turn) = shared.begin_opening() {
+                    return Ok(Joined::Turn(Some(turn)));
+                }
+                news.await;
+                if let Some(connection) = self.reuse(server, wish) {
+                    return Ok(Joined::Connection(connection));
+                }
+                // What happened to the other would happen to this one.
+                if shared.failures() != failures {
+                    return Err(ForwardError::ConnectTimeout);
+                }
+            }
+            Ok(Joined::Turn(None))
+        };
+        let joined = timeout(self.upstream.config().connect_timeout, joining).await;
+        joined.unwrap_or(Err(ForwardError::TooManyConnections))
+    }
+
+    async fn open(
+        self: &Rc<Self>,
+        server: usize,
+        slot: Slot,
+        switch: Switch,
+    ) -> Result<Connection, ForwardError> {
+        let shared = self.shared.get(server).ok_or_else(|| ForwardError::Connect(no_address()))?;
+        let opened = Opened::open(&self.upstream, server, slot, switch, shared.news()).await;
+        match opened.inspect_err(|_| shared.failed())? {
+            Opened::Own(connection) => Ok(connection),
+            Opened::Shared(connection) => {
+                let place = connection.place().ok_or_else(|| ForwardError::Connect(no_address()))?;
+                shared.add(connection);
+                self.start_reaper();
+                Ok(Connection::shared(place))
             }
         }
-        None
+    }
+
+    /// The idle connection that was used last and is still open, or room on a shared one.
+    fn reuse(&self, server: usize, wish: Wish) -> Option<Connection> {
+        if wish.reuse == Reuse::Forbidden {
+            return None;
+        }
+        {
+            let mut idle = self.idle.borrow_mut();
+            let idle = idle.get_mut(server)?;
+            while let Some(Idle { connection, .. }) = idle.pop() {
+                if connection.sender.is_ready() {
+                    return Some(connection);
+                }
+            }
+        }
+        let shared = self.shared.get(server).filter(|_| wish.switch == Switch::No)?;
+        shared.place().map(Connection::shared)
     }
 
     /// Waits in line for a slot or for a connection that another request gives back.
-    async fn wait(&self, server: usize, reuse: Reuse) -> Result<Turn, ForwardError> {
+    async fn wait(&self, server: usize, wish: Wish) -> Result<Turn, ForwardError> {
         let _place = Place::take(self).ok_or(ForwardError::TooManyConnections)?;
+        let shared = self.shared.get(server).ok_or(ForwardError::TooManyConnections)?;
         let turn = async {
             let slot = self.upstream.slot();
             pin!(slot);
@@ -237,11 +271,11 @@ impl Pool {
                 tokio::select! {
                     biased;
                     slot = &mut slot => return slot.map(Turn::Slot),
-                    () = self.returned.notified() => {
-                        if let Some(connection) = self.reuse(server, reuse) {
-                            return Some(Turn::Connection(connection));
-                        }
-                    }
+                    () = self.returned.notified() => {}
+                    () = shared.news().notified() => {}
+                }
+                if let Some(connection) = self.reuse(server, wish) {
+                    return Some(Turn::Connection(connection));
                 }
             }
         };
@@ -249,7 +283,8 @@ impl Pool {
         turn.ok().flatten().ok_or(ForwardError::TooManyConnections)
     }
 
-    fn put(self: &Rc<Self>, server: usize, connection: Connection) {
+    /// Takes a connection back that can take another request.
+    pub(super) fn put(self: &Rc<Self>, server: usize, connection: Connection) {
         if self.owes_a_slot() {
             return;
         }
@@ -274,7 +309,7 @@ impl Pool {
         own == 0 || self.returns.get().is_multiple_of(FAIR_SHARE)
     }
 
-    /// Closes the idle connection that waits longest at some server.
+    /// Closes the idle connection that waits longest at some server, or else one that is shared.
     fn give_up_one(&self) -> GivenUp {
         let mut idle = self.idle.borrow_mut();
         let oldest = idle.iter_mut().filter(|idle| !idle.is_empty());
@@ -283,16 +318,24 @@ impl Pool {
                 idle.remove(0);
                 GivenUp::One
             }
+            None if self.shared.iter().any(Shared::close_idle) => GivenUp::One,
             None => GivenUp::None,
         }
     }
 
     fn clear(&self) {
         self.idle.borrow_mut().iter_mut().for_each(Vec::clear);
+        self.shared.iter().for_each(Shared::clear);
     }
 
     fn idle_connections(&self) -> usize {
-        self.idle.borrow().iter().map(Vec::len).sum()
+        let shared: usize = self.shared.iter().map(Shared::idle).sum();
+        self.idle.borrow().iter().map(Vec::len).sum::<usize>() + shared
+    }
+
+    /// Whether there is anything that may have to be closed.
+    fn has_connections(&self) -> bool {
+        self.idle.borrow().iter().any(|idle| !idle.is_empty()) || !self.shared.iter().all(Shared::is_empty)
     }
 
     /// Keeps a task that closes old idle connections, for as long as there are any.
@@ -302,7 +345,7 @@ impl Pool {
         }
         let pool = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            while pool.idle_connections() > 0 {
+            while pool.has_connections() {
                 tokio::select! {
                     () = sleep(ROUND) => pool.reap(),
                     () = pool.upstream.wanted().notified() => pool.heed_others(),
@@ -314,15 +357,17 @@ impl Pool {
 
     /// Somebody wants a slot: gives one up, or lets another worker do so.
     fn heed_others(&self) {
-        if self.idle_connections() == 0 {
+        if !self.has_connections() {
             self.upstream.wanted().notify_one();
-        } else if self.upstream.waiting() > self.waiting.get() {
-            self.give_up_one();
+        } else if self.upstream.waiting() > self.waiting.get() && self.give_up_one() == GivenUp::None {
+            // None of the shared ones is idle: one of them ends with its requests.
+            let _gives_way = self.shared.iter().any(Shared::let_one_leave);
         }
     }
 
     /// Closes what has been idle for [`ROUNDS`], and what the backend closed.
     fn reap(&self) {
+        self.shared.iter().for_each(|shared| shared.reap(SHARED_ROUNDS));
         let round = self.round.get() + 1;
         self.round.set(round);
         for idle in self.idle.borrow_mut().iter_mut() {
@@ -331,6 +376,13 @@ impl Pool {
             });
         }
     }
+}
+
+/// What waiting for the connection of another request ended with.
+enum Joined<'a> {
+    Connection(Connection),
+    /// A new connection is needed; where many can share it, nobody else opens one meanwhile.
+    Turn(Option<Opening<'a>>),
 }
 
 /// What a wait ended with.
@@ -372,6 +424,10 @@ const ROUND: Duration = Duration::from_millis(500);
 /// Looks that an idle connection survives: it is closed after 1 to 1.5 seconds, before the
 /// keep-alive of common servers ends (gunicorn: 2 s, Node: 5 s) and a request meets a closing socket.
 const ROUNDS: u32 = 2;
+
+/// Looks that an idle connection of HTTP/2 survives: half a minute. It says goodbye before it closes
+/// (GOAWAY), so no request is lost on it.
+const SHARED_ROUNDS: u32 = 60;
 
 const _: () = assert!(ROUND.as_millis() * (ROUNDS as u128 + 1) < 2000, "gunicorn closes after 2 s");
 

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use http::HeaderValue;
 use rustls_pki_types::ServerName;
@@ -15,7 +15,7 @@ use super::UpstreamError;
 use super::affinity::Affinity;
 use super::health::Health;
 use super::host_name::HostName;
-use super::tls::{BackendTls, server_name};
+use super::tls::{BackendTls, Protocol, server_name};
 
 /// Where a backend server answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +24,8 @@ pub enum ServerAddress {
     Http(HostPort),
     /// `https://host:port`: TLS, with the certificate verified.
     Https(HostPort),
+    /// `h2c://host:port`: HTTP/2 in clear text, without asking first (RFC 9113 section 3.3).
+    H2c(HostPort),
     /// `unix:/path`: a socket of this machine.
     Unix(PathBuf),
 }
@@ -34,6 +36,7 @@ impl fmt::Display for ServerAddress {
         match self {
             Self::Http(place) => write!(f, "http://{place}"),
             Self::Https(place) => write!(f, "https://{place}"),
+            Self::H2c(place) => write!(f, "h2c://{place}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -74,6 +77,9 @@ pub(super) struct Server {
     /// The name to verify, where TLS is spoken.
     tls_name: Option<ServerName<'static>>,
     host: HeaderValue,
+    speech: Speech,
+    /// Chose HTTP/1.1 when it had the choice.
+    declined_http2: AtomicBool,
     weight: u16,
     /// What its distance from a visitor is measured by.
     affinity: Affinity,
@@ -86,14 +92,19 @@ impl Server {
     pub(super) fn new(server: &WeightedServer, tls: &BackendTls) -> Result<Self, UpstreamError> {
         let WeightedServer { address, weight } = server;
         let (target, authority) = match address {
-            ServerAddress::Http(place) | ServerAddress::Https(place) => {
+            ServerAddress::Http(place) | ServerAddress::Https(place) | ServerAddress::H2c(place) => {
                 (Target::of(place), place.to_string())
             }
             ServerAddress::Unix(path) => (Target::Unix(path.clone()), LOCAL_HOST.to_owned()),
         };
         let tls_name = match address {
             ServerAddress::Https(place) => Some(server_name(tls, &place.host)?),
-            ServerAddress::Http(_) | ServerAddress::Unix(_) => None,
+            ServerAddress::Http(_) | ServerAddress::H2c(_) | ServerAddress::Unix(_) => None,
+        };
+        let speech = match address {
+            ServerAddress::Http(_) | ServerAddress::Unix(_) => Speech::Http1,
+            ServerAddress::H2c(_) => Speech::Http2,
+            ServerAddress::Https(_) => Speech::over_tls(tls.protocol),
         };
         let host = HeaderValue::from_str(&authority).map_err(|_| UpstreamError::Host(authority))?;
         Ok(Self {
@@ -103,6 +114,8 @@ impl Server {
             target,
             tls_name,
             host,
+            speech,
+            declined_http2: AtomicBool::new(false),
             active: AtomicUsize::new(0),
             health: Health::default(),
         })
@@ -114,6 +127,35 @@ impl Server {
 
     pub(super) const fn tls_name(&self) -> Option<&ServerName<'static>> {
         self.tls_name.as_ref()
+    }
+
+    /// What it is spoken with.
+    pub(super) const fn speech(&self) -> Speech {
+        self.speech
+    }
+
+    /// Whether it is spoken with over TLS.
+    pub(super) const fn is_tls(&self) -> bool {
+        self.tls_name.is_some()
+    }
+
+    /// Whether it can take over a connection for a WebSocket, which needs HTTP/1.1.
+    pub(super) const fn can_switch(&self) -> bool {
+        self.tls_name.is_some() || matches!(self.speech, Speech::Http1)
+    }
+
+    /// Whether its next connection is likely one that many requests share.
+    pub(super) fn is_shared(&self) -> bool {
+        match self.speech {
+            Speech::Http1 => false,
+            Speech::Http2 => true,
+            Speech::Either => !self.declined_http2.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Notes what it chose.
+    pub(super) fn found_to_share(&self, is_shared: bool) {
+        self.declined_http2.store(!is_shared, Ordering::Relaxed);
     }
 
     /// The `Host` it expects of clients that talk to it directly.
@@ -134,6 +176,25 @@ impl Server {
 
     pub(super) fn active(&self) -> usize {
         self.active.load(Ordering::Relaxed)
+    }
+}
+
+/// Which protocol a server is spoken with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speech {
+    Http1,
+    Http2,
+    /// As the server chooses in the TLS handshake.
+    Either,
+}
+
+impl Speech {
+    const fn over_tls(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Http1 => Self::Http1,
+            Protocol::Http2 => Self::Http2,
+            Protocol::Auto => Self::Either,
+        }
     }
 }
 
@@ -170,6 +231,7 @@ mod tests {
         assert_eq!(ServerAddress::Http(place("::1")).to_string(), "http://[::1]:80");
         assert_eq!(ServerAddress::Http(place("app")).to_string(), "http://app:80");
         assert_eq!(ServerAddress::Https(place("app")).to_string(), "https://app:80");
+        assert_eq!(ServerAddress::H2c(place("app")).to_string(), "h2c://app:80");
         assert_eq!(ServerAddress::Unix("/run/app.sock".into()).to_string(), "unix:/run/app.sock");
     }
 

@@ -21,6 +21,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
+use super::upgrade::Switch;
+
 /// How the TLS servers of an upstream are spoken with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackendTls {
@@ -30,6 +32,31 @@ pub struct BackendTls {
     pub server_name: Option<String>,
     /// The certificate that we show.
     pub own: Option<OwnCertificate>,
+    /// What is spoken over it.
+    pub protocol: Protocol,
+}
+
+/// The protocol that TLS servers are offered (ALPN, RFC 7301).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 alone, except for WebSockets, which are asked for over HTTP/1.1.
+    Http2,
+    /// HTTP/2 where the server takes it, else HTTP/1.1.
+    Auto,
+}
+
+impl Protocol {
+    fn names(self) -> Vec<Vec<u8>> {
+        let names: &[&[u8]] = match self {
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http2 => &[b"h2"],
+            Self::Auto => &[b"h2", b"http/1.1"],
+        };
+        names.iter().map(|name| name.to_vec()).collect()
+    }
 }
 
 /// A client certificate as PEM files.
@@ -91,6 +118,8 @@ pub enum TlsError {
 /// Makes verified connections to the TLS servers of one upstream; all workers share it.
 pub(super) struct TlsClient {
     connector: TlsConnector,
+    /// For connections that become a tunnel.
+    http1: TlsConnector,
     /// Of what the files held, to see whether they were replaced.
     fingerprint: [u8; 32],
 }
@@ -100,7 +129,13 @@ impl TlsClient {
         let material = Material::read(settings)?;
         let fingerprint = material.fingerprint();
         let config = material.into_config(settings)?;
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), fingerprint })
+        let offering = |protocol: Protocol| {
+            let mut config = config.clone();
+            config.alpn_protocols = protocol.names();
+            TlsConnector::from(Arc::new(config))
+        };
+        let (connector, http1) = (offering(settings.protocol), offering(Protocol::Http1));
+        Ok(Self { connector, http1, fingerprint })
     }
 
     /// Whether the files still hold what they held.
@@ -113,8 +148,10 @@ impl TlsClient {
         &self,
         name: ServerName<'static>,
         stream: TcpStream,
+        switch: Switch,
     ) -> io::Result<Box<TlsStream<TcpStream>>> {
-        self.connector.connect(name, stream).await.map(Box::new)
+        let connector = if switch == Switch::No { &self.connector } else { &self.http1 };
+        connector.connect(name, stream).await.map(Box::new)
     }
 }
 
@@ -172,7 +209,6 @@ impl Material {
                 .map_err(|error| TlsError::Own { path: files.cert.clone(), reason: error.to_string() })?,
             _ => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.resumption = Resumption::in_memory_sessions(RESUMABLE);
         Ok(config)
     }
@@ -262,6 +298,7 @@ mod tests {
             BackendTls {
                 authorities: Some(self.path("ca.pem")),
                 server_name: None,
+                protocol: Protocol::Http1,
                 own: Some(OwnCertificate { cert: self.path("own.pem"), key: self.path("own.key") }),
             }
         }

@@ -40,7 +40,7 @@ pub async fn tunnel<C, B>(
     stop: impl Future<Output = ()>,
 ) -> Tunnelled
 where
-    C: AsyncRead + AsyncWrite + Unpin,
+    C: AsyncRead + AsyncWrite + Unpin + ?Sized,
     B: AsyncRead + AsyncWrite + Unpin,
 {
     let (valve, received) = (Valve::new(), Cell::new(0));
@@ -105,7 +105,7 @@ async fn copy_until(
 }
 
 /// Tells the client why the tunnel ends, where that can be said.
-async fn take_leave<C: AsyncWrite + Unpin>(client: &mut C, place: Place) {
+async fn take_leave<C: AsyncWrite + Unpin + ?Sized>(client: &mut C, place: Place) {
     if place != Place::Border {
         return;
     }

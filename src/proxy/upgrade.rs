@@ -10,23 +10,25 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderValue, Method, Request, Response, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, UPGRADE};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::ext::Protocol;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::Socket;
+use super::handshake::Expected;
 use super::headers::{names_websocket, strip_hop_by_hop};
-use super::pool::Lease;
+use super::lease::Lease;
 use super::upstream::Load;
 use super::{ForwardError, ResponseFault};
 
 /// The backend switched protocols: its answer, and its side of the tunnel.
 #[derive(Debug)]
 pub struct Upgraded {
-    /// The 101 for the client.
+    /// The answer for the client: 101, or 200 on a stream of HTTP/2.
     pub response: Response<()>,
     /// The backend's raw connection.
     pub backend: Backend,
@@ -75,37 +77,64 @@ impl AsyncWrite for Backend {
 pub(super) enum Switch {
     No,
     WebSocket,
+    /// The client asks by HTTP/2 (RFC 8441): the handshake of HTTP/1.1 is ours.
+    Bridged,
 }
 
 impl Switch {
     /// What the client asks for, under the rules that leave no doubt (RFC 9110 7.8).
     ///
     /// SECURITY: anything less than a GET of HTTP/1.1 without a body, naming exactly `websocket`, is an
-    /// ordinary request; reading on past its end as raw bytes would smuggle requests.
+    /// ordinary request; reading on past its end as raw bytes would smuggle requests. The extended CONNECT
+    /// of HTTP/2 comes as such a GET, with the mark that h2 sets for nothing else.
     pub(super) fn asked<B: Body>(request: &Request<B>) -> Self {
-        let plain = request.method() == Method::GET
-            && request.version() == Version::HTTP_11
-            && request.body().is_end_stream();
-        if plain && names_websocket(request.headers()) { Self::WebSocket } else { Self::No }
+        let plain = request.method() == Method::GET && request.body().is_end_stream();
+        match request.version() {
+            Version::HTTP_11 if plain && names_websocket(request.headers()) => Self::WebSocket,
+            Version::HTTP_2 if plain && names_websocket(request.headers()) && is_extended(request) => {
+                Self::Bridged
+            }
+            _ => Self::No,
+        }
     }
 }
 
-/// Takes over the backend's socket after its 101.
+fn is_extended<B>(request: &Request<B>) -> bool {
+    request.extensions().get::<Protocol>().is_some()
+}
+
+/// Takes over the backend's socket after its 101; where the handshake is ours, that must answer it.
 pub(super) async fn take_over(
     mut response: Response<Incoming>,
     lease: Lease,
+    expected: Option<Expected>,
 ) -> Result<Upgraded, ForwardError> {
     if !names_websocket(response.headers()) {
         return Err(ResponseFault::Switched.into());
+    }
+    if expected.as_ref().is_some_and(|expected| !expected.is_met_by(response.headers())) {
+        return Err(ResponseFault::Handshake.into());
     }
     let upgraded = hyper::upgrade::on(&mut response).await.map_err(ResponseFault::Broken)?;
     let parts = upgraded.downcast::<TokioIo<Socket>>().map_err(|_| ResponseFault::Switched)?;
     let mut response = response.map(drop);
     strip_hop_by_hop(response.headers_mut());
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+    if expected.is_some() {
+        answer_as_http2(&mut response);
+    } else {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+    }
     let backend = Backend { socket: parts.io.into_inner(), _load: lease.into_load() };
     Ok(Upgraded { response, backend, read_ahead: parts.read_buf })
+}
+
+/// A stream of HTTP/2 is a tunnel by a 200 (RFC 8441 section 5), which has no length.
+fn answer_as_http2(response: &mut Response<()>) {
+    *response.status_mut() = StatusCode::OK;
+    for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT, CONTENT_LENGTH] {
+        response.headers_mut().remove(name);
+    }
 }
 
 #[cfg(test)]
@@ -126,6 +155,9 @@ mod tests {
         assert_eq!(ask(Method::POST, Version::HTTP_11), Switch::No);
         assert_eq!(ask(Method::GET, Version::HTTP_10), Switch::No);
         assert_eq!(ask(Method::GET, Version::HTTP_2), Switch::No);
+        let mut extended = request(Method::GET, Version::HTTP_2, "websocket");
+        extended.extensions_mut().insert(Protocol::from_static("websocket"));
+        assert_eq!(Switch::asked(&extended), Switch::Bridged);
         assert_eq!(Switch::asked(&request(Method::GET, Version::HTTP_11, "h2c")), Switch::No);
         let with_body =
             request(Method::GET, Version::HTTP_11, "websocket").map(|_| Full::<Bytes>::from("body"));

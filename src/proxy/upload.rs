@@ -3,7 +3,7 @@
 //! Leaves framing to hyper. Invariant: a body that is too long, stalls or breaks off is an error for
 //! the backend connection, so that the backend never takes a part for the whole.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
@@ -14,7 +14,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::ForwardError;
 use super::body::Limits;
+use super::multiplex::Place;
 use super::stall::StallTimer;
 use super::trailers::TrailerFilter;
 
@@ -47,8 +49,9 @@ impl RequestBody {
             left: limits.body_bytes,
             limits,
             timer: StallTimer::default(),
-            progress: Rc::new(Progress(Cell::new(Turn::Backend))),
+            progress: Rc::default(),
             trailers: trailers.clone(),
+            place: None,
         };
         Ok(Self { content: Some(Box::new(upload)) })
     }
@@ -56,6 +59,20 @@ impl RequestBody {
     /// How the upload goes on; none for a request without a body.
     pub(super) fn progress(&self) -> Option<Rc<Progress>> {
         self.content.as_ref().map(|upload| Rc::clone(&upload.progress))
+    }
+
+    /// Keeps the place on a shared connection for as long as the upload takes.
+    pub(super) fn hold(&mut self, place: &Rc<Place>) {
+        if let Some(upload) = &mut self.content {
+            upload.place = Some(Rc::clone(place));
+        }
+    }
+
+    /// Gives back what [`Self::hold`] kept: the body goes another way.
+    pub(super) fn let_go(&mut self) {
+        if let Some(upload) = &mut self.content {
+            upload.place = None;
+        }
     }
 
     /// Whether there is nothing to send.
@@ -75,18 +92,22 @@ impl Body for RequestBody {
         let Some(upload) = self.get_mut().content.as_deref_mut() else {
             return Poll::Ready(None);
         };
-        match Pin::new(&mut upload.incoming).poll_frame(cx) {
+        let frame = match Pin::new(&mut upload.incoming).poll_frame(cx) {
             Poll::Ready(next) => {
                 upload.timer.moved();
-                upload.progress.0.set(Turn::Moved);
-                Poll::Ready(next.map(|frame| upload.check(frame.map_err(UploadError::of)?)))
+                upload.progress.turn.set(Turn::Moved);
+                next.map(|frame| upload.check(frame.map_err(UploadError::of)?))
             }
             Poll::Pending => {
-                upload.progress.0.set(Turn::Client);
+                upload.progress.turn.set(Turn::Client);
                 ready!(upload.timer.poll(cx, upload.limits.body_stall));
-                Poll::Ready(Some(Err(UploadError::Stalled)))
+                Some(Err(UploadError::Stalled))
             }
+        };
+        if let Some(Err(error)) = &frame {
+            upload.progress.fault.replace(Some(error.into()));
         }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -102,20 +123,29 @@ impl Body for RequestBody {
 }
 
 /// Tells who waits for the response how the upload goes on.
-#[derive(Debug)]
-pub(super) struct Progress(Cell<Turn>);
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    turn: Cell<Turn>,
+    /// Why it broke off.
+    fault: RefCell<Option<ForwardError>>,
+}
 
 impl Progress {
     /// Whether the upload moved since the last call, or waits for the client.
     pub(super) fn excuses_the_backend(&self) -> bool {
-        match self.0.get() {
+        match self.turn.get() {
             Turn::Client => true,
             Turn::Moved => {
-                self.0.set(Turn::Backend);
+                self.turn.set(Turn::Backend);
                 true
             }
             Turn::Backend => false,
         }
+    }
+
+    /// Why the upload broke off, if it did; said once.
+    pub(super) fn fault(&self) -> Option<ForwardError> {
+        self.fault.take()
     }
 }
 
@@ -151,6 +181,7 @@ struct Upload {
     timer: StallTimer,
     progress: Rc<Progress>,
     trailers: TrailerFilter,
+    place: Option<Rc<Place>>,
 }
 
 impl Upload {
@@ -170,9 +201,10 @@ impl Upload {
 }
 
 /// Who has to act next.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 enum Turn {
     /// The backend: take more, or answer.
+    #[default]
     Backend,
     /// The client: send more.
     Client,

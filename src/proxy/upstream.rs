@@ -17,6 +17,7 @@ use super::check::Ill;
 use super::health::{Change, Failure};
 use super::server::{Server, ServerAddress};
 use super::tls::{TlsClient, TlsError};
+use super::upgrade::Switch;
 use super::{Balance, ForwardError, HostHeader, UpstreamConfig};
 use crate::clock::Stopwatch;
 
@@ -128,6 +129,15 @@ impl Upstream {
         self.servers.get(index)
     }
 
+    /// The servers that cannot serve a request that switches protocols like this.
+    pub(super) fn unfit(&self, switch: Switch) -> Vec<usize> {
+        if switch == Switch::No {
+            return Vec::new();
+        }
+        let servers = self.servers.iter().enumerate();
+        servers.filter(|(_, server)| !server.can_switch()).map(|(index, _)| index).collect()
+    }
+
     /// A free slot, if there is one and nobody waited for it before.
     pub(super) fn try_slot(&self) -> Option<Slot> {
         Arc::clone(&self.slots).try_acquire_owned().ok()
@@ -204,6 +214,7 @@ impl Upstream {
             | ForwardError::ClientGone
             | ForwardError::Loop
             | ForwardError::HeadTooLarge(_)
+            | ForwardError::NoSwitch
             | ForwardError::Method => return,
         };
         let Some(server) = self.server(index) else { return };

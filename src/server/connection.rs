@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
@@ -29,10 +29,15 @@ use super::{announcement, http1, http2, redirect};
 /// The client's side of a connection.
 pub type ClientIo = TlsStream<TcpStream>;
 
-/// What happens on a connection after a 101: it gets the client's side and what was read ahead.
+/// The client's side of a tunnel: a connection, or one stream of an HTTP/2 connection.
+pub trait ClientSide: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> ClientSide for T {}
+
+/// What happens after the client was let switch: it gets the client's side and what was read ahead.
 ///
-/// The connection is closed behind it, so that its last words arrive.
-pub type Tunnel = Box<dyn FnOnce(&mut ClientIo, Bytes) -> Tunnelling<'_>>;
+/// That side is closed behind it, so that its last words arrive.
+pub type Tunnel = Box<dyn FnOnce(&mut dyn ClientSide, Bytes) -> Tunnelling<'_>>;
 
 /// A tunnel under way.
 pub type Tunnelling<'io> = Pin<Box<dyn Future<Output = ()> + 'io>>;
@@ -67,7 +72,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Lets `tunnel` take over the connection once the 101 that is being answered is written.
+    /// Lets `tunnel` take over once the answer that lets the client switch is written: the connection,
+    /// or over HTTP/2 the stream. To be called right before that answer is given.
     pub fn hand_over(&self, tunnel: Tunnel) {
         self.tunnel.replace(Some(tunnel));
     }
@@ -176,7 +182,7 @@ pub(super) fn answer<H: Handler>(
 
 /// Ends a connection so that the client reads our last words: they would be lost with a reset if
 /// bytes of the client were still unread (RFC 9112 section 9.6).
-pub(super) async fn close(mut io: impl tokio::io::AsyncRead + AsyncWrite + Unpin) {
+pub(super) async fn close(mut io: impl AsyncRead + AsyncWrite + Unpin) {
     let goodbye = async {
         io.shutdown().await?;
         let mut rest = [0; 1024];

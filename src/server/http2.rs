@@ -18,6 +18,7 @@ use super::linger::Lingering;
 use super::phase::{Between, Deadline, Overdue, Progress};
 use super::stalled::patiently;
 use super::watched::Watched;
+use super::websocket;
 use super::worker::Site;
 
 /// Serves requests until the client, a deadline or the server's end.
@@ -25,7 +26,13 @@ pub(super) async fn serve<H: Handler>(io: ClientIo, connection: Rc<Connection>, 
     let progress = Rc::new(Progress::new(site.under_way.requests.clone(), Between::Anything));
     let service = service_fn({
         let (site, progress) = (Rc::clone(&site), Rc::clone(&progress));
-        move |request: Request<Incoming>| answer(&site, &connection, &progress, request)
+        move |request: Request<Incoming>| {
+            if websocket::is_asked_for(&request) {
+                websocket::answer(&site, &connection, &progress, request)
+            } else {
+                answer(&site, &connection, &progress, request)
+            }
+        }
     });
     let io = TokioIo::new(Watched::new(Lingering::new(io), Rc::clone(&progress)));
     let streams = Local { progress: Rc::clone(&progress), body_stall: site.limits.body_stall };
@@ -79,6 +86,7 @@ fn settings<H: Handler>(site: &Site<H>, streams: Local) -> http2::Builder<Local>
     settings
         .timer(TokioTimer::new())
         .max_concurrent_streams(site.limits.streams)
+        .enable_connect_protocol()
         // h2 answers beyond this with a bare 431; the gateway answers from half of it with ours.
         .max_header_list_size(header_bytes)
         .initial_stream_window_size(STREAM_WINDOW)

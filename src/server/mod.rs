@@ -25,13 +25,14 @@ mod stalled;
 mod tests;
 pub mod tls;
 mod watched;
+mod websocket;
 mod worker;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::connection::{ClientIo, Connection, Handler, Tunnel, Tunnelling};
+pub use self::connection::{ClientIo, ClientSide, Connection, Handler, Tunnel, Tunnelling};
 pub use self::drain::Drained;
 pub use self::early_error::{EarlyErrors, Refusals};
 pub use self::worker::{Gauges, Server, StartError};

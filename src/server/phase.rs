@@ -141,6 +141,12 @@ impl Progress {
         Exchange { progress: Rc::clone(self), _counted: self.requests.add_one() }
     }
 
+    /// Keeps the connection from being idle for something that is no request.
+    pub(super) fn hold(self: &Rc<Self>) -> Hold {
+        self.open.set(self.open.get() + 1);
+        Hold(Rc::clone(self))
+    }
+
     fn end(&self) {
         self.open.set(self.open.get() - 1);
         if self.open.get() == 0 {
@@ -169,6 +175,16 @@ impl Progress {
             Waiting::Head => left(limits.request_head, self.since.get()).ok_or(Overdue::Head),
         }
         .map(|left| left.min(at_most))
+    }
+}
+
+/// A connection that is in use while this lives.
+#[derive(Debug)]
+pub(super) struct Hold(Rc<Progress>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

@@ -35,7 +35,7 @@ use crate::server::inherited::Inherited;
 use crate::server::tls::Tls;
 use crate::server::tls::certificates::Certificates;
 use crate::server::{
-    CertificateFiles, ClientIo, Config, Connection, EarlyErrors, Handler, Limits, Refusals, Server,
+    CertificateFiles, ClientSide, Config, Connection, EarlyErrors, Handler, Limits, Refusals, Server,
     StartError, TlsConfig, TlsVersion, listeners,
 };
 
@@ -285,7 +285,7 @@ impl Body for InTwo {
 }
 
 /// Says back what it hears, first of all what came too early.
-async fn repeat(io: &mut ClientIo, early: Bytes) {
+async fn repeat(io: &mut dyn ClientSide, early: Bytes) {
     io.write_all(&early).await.unwrap();
     io.flush().await.unwrap();
     let mut buffer = [0; 64];

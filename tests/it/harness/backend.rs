@@ -150,6 +150,10 @@ impl Backend {
         Self { address, shared, requests: Mutex::new(receiver) }
     }
 
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }

@@ -182,6 +182,13 @@ impl Client {
         Ask { client: self, method, target, headers: HeaderMap::new(), body: Upload::none() }
     }
 
+    /// Asks for a WebSocket on a stream of the HTTP/2 connection (RFC 8441); the answer.
+    pub(crate) fn ask_for_websocket(&self, target: &str) -> Response<Incoming> {
+        let mut request = self.ask("CONNECT", target).header("sec-websocket-version", "13").request();
+        request.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
+        block_on(self.exchange(request)).unwrap_or_else(|error| panic!("no answer: {error}"))
+    }
+
     /// GET as a script.
     #[track_caller]
     pub(crate) fn get(&self, target: &str) -> Answer {
@@ -443,6 +450,13 @@ impl Streaming {
                 }
             }
         })
+    }
+
+    /// Reads the rest of the body; the trailers behind it.
+    #[track_caller]
+    pub(crate) fn trailers(self) -> HeaderMap {
+        let rest = block_on(self.body.collect()).unwrap_or_else(|error| panic!("cut body: {error}"));
+        rest.trailers().cloned().unwrap_or_default()
     }
 
     /// Reads at least `bytes` bytes.

@@ -40,12 +40,27 @@ pub(crate) enum ClientCertificate {
 impl TlsFront {
     /// Shows `stem.pem` of `folder`.
     pub(crate) fn before(backend: &Backend, folder: &Folder, stem: &str, client: ClientCertificate) -> Self {
-        let acceptor = TlsAcceptor::from(Arc::new(config(folder, stem, client)));
+        Self::serving([backend.address(); 2], config(folder, stem, client))
+    }
+
+    /// Passes what is agreed to be HTTP/1.1 on to the first address, HTTP/2 to the second.
+    pub(crate) fn by_protocol(targets: [SocketAddr; 2], folder: &Folder, stem: &str) -> Self {
+        Self::serving(targets, config(folder, stem, ClientCertificate::NotAsked))
+    }
+
+    /// Speaks HTTP/1.1 and nothing else.
+    pub(crate) fn of_http1(target: SocketAddr, folder: &Folder, stem: &str) -> Self {
+        let mut config = config(folder, stem, ClientCertificate::NotAsked);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self::serving([target; 2], config)
+    }
+
+    fn serving(targets: [SocketAddr; 2], config: ServerConfig) -> Self {
+        let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let address = listener.local_addr().expect("an address");
         let handshakes = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&handshakes);
-        let target: SocketAddr = backend.url().trim_start_matches("http://").parse().expect("an address");
         let acceptor = runtime().spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let (acceptor, log) = (acceptor.clone(), Arc::clone(&log));
@@ -54,6 +69,8 @@ impl TlsFront {
                     log.lock()
                         .unwrap_or_else(PoisonError::into_inner)
                         .push(Handshake::of(client.get_ref().1));
+                    let is_http2 = client.get_ref().1.alpn_protocol() == Some(b"h2");
+                    let target = targets[usize::from(is_http2)];
                     let mut backend = TcpStream::connect(target).await.expect("the backend");
                     let _ended = copy_bidirectional(&mut client, &mut backend).await;
                 });
