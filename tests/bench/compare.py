@@ -2,10 +2,10 @@
 """Measures what HTTPS proxies cost: the CPU time of their own processes per request.
 
 Targets take turns in every round, so that a machine whose speed drifts falls on all of them alike.
-A figure is a median over rounds; a ratio is formed inside each round, against the first target, and
+A figure is a median over rounds; a ratio is formed inside each round, against a reference, and
 its median is what to quote. This file starts no program but the load generators: `run` does the rest.
 
-By hand: compare.py [--rounds N] [--kinds h1,h2] [--cookie NAME=VALUE] NAME=PID=https://127.0.0.1:PORT ...
+By hand: compare.py [--rounds N] [--kinds h1,h2] [--cookie NAME=VALUE] NAME=PID[+PID...]=https://127.0.0.1:PORT ...
 """
 
 import argparse
@@ -14,7 +14,7 @@ import re
 import statistics
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import signin
@@ -62,11 +62,12 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Target:
-    """A running proxy."""
+    """A running proxy: the processes whose time is its own (with their descendants), and what is asked of it."""
 
     name: str
-    pid: int
+    pids: tuple
     url: str
+    cookie: str = None
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,10 @@ def family(pid):
     return found
 
 
-def cpu_nanoseconds(pid):
-    """CPU time that a process and its descendants have spent so far."""
-    return sum(max(nanoseconds_of_threads(process), nanoseconds_of_process(process)) for process in family(pid))
+def cpu_nanoseconds(pids):
+    """CPU time that processes and their descendants have spent so far."""
+    everyone = [process for pid in pids for process in family(pid)]
+    return sum(max(nanoseconds_of_threads(process), nanoseconds_of_process(process)) for process in everyone)
 
 
 def nanoseconds_of_threads(pid):
@@ -169,51 +171,59 @@ def read_h2load(text):
     return Answered(answered, number(r"finished in [^,]+, ([\d.]+) req/s", text), failed)
 
 
-def load(kind, url, cookie, seconds):
+def load(kind, target, seconds):
     """Runs one load and returns what it saw."""
-    command = kind.command(url, cookie, seconds)
+    command = kind.command(target.url, target.cookie, seconds)
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False)
     if done.returncode:
         raise LoadError(f"`{kind.generator}` ended with {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
-    return read_wrk(done.stdout) if kind.generator == "wrk" else read_h2load(done.stdout)
+    return read(kind, done.stdout)
 
 
-def measure(target, kind, cookie, seconds):
+def read(kind, text):
+    """The figures in what a load generator printed."""
+    return read_wrk(text) if kind.generator == "wrk" else read_h2load(text)
+
+
+def measure(target, kind, seconds):
     """One turn of one target: CPU microseconds per request, and what the generator saw."""
-    before = cpu_nanoseconds(target.pid)
-    answered = load(kind, target.url, cookie, seconds)
-    spent = cpu_nanoseconds(target.pid) - before
+    before = cpu_nanoseconds(target.pids)
+    answered = load(kind, target, seconds)
+    spent = cpu_nanoseconds(target.pids) - before
     return spent / 1000 / max(answered.requests, 1), answered
 
 
-def compare(targets, kind, rounds, seconds, cookie, say=lambda text: None):
+def compare(targets, kind, rounds, seconds, say=lambda text: None):
     """Lets the targets take turns. The first round warms up and is thrown away."""
     series = {target.name: Series() for target in targets}
     for turn in range(rounds + 1):
         for target in targets:
-            micros, answered = measure(target, kind, cookie, seconds)
+            micros, answered = measure(target, kind, seconds)
             say(f"{kind.name} round {turn}/{rounds} {target.name}: {micros:.1f} us, {answered.per_second:.0f}/s")
             if turn:
                 series[target.name].add(micros, answered)
     return series
 
 
-def table(kind, series):
-    """The result as Markdown."""
-    reference, *_ = series.values()
-    lines = [
-        f"**{kind.title}** (`{kind.name}`)",
-        "",
-        "| target | CPU µs a request (median) | lowest to highest round | ratio to the first (median) | lowest to highest round | requests/s (median) | failed |",
-        "|---|--:|--:|--:|--:|--:|--:|",
-    ]
+def ratios(own, reference):
+    """What one target spent a request as part of what another spent, round by round."""
+    return [mine / other for mine, other in zip(own.micros, reference.micros, strict=True)]
+
+
+def table(kind, series, references=()):
+    """The result as Markdown: each target beside the first, and beside the other references."""
+    first, *_ = series
+    others = [name for name in references if name != first]
+    titles = ["target", "CPU µs a request (median)", "lowest to highest round", f"of {first} (median)", "lowest to highest round"]
+    titles += [f"of {name}" for name in others] + ["requests/s (median)", "failed"]
+    lines = [f"**{kind.title}** (`{kind.name}`)", "", f"| {' | '.join(titles)} |", "|---|" + "--:|" * (len(titles) - 1)]
     for name, rounds in series.items():
-        ratios = [own / other for own, other in zip(rounds.micros, reference.micros)]
-        lines.append(
-            f"| {name} | {statistics.median(rounds.micros):.1f} | {min(rounds.micros):.1f} to {max(rounds.micros):.1f} "
-            f"| {statistics.median(ratios):.2f} | {min(ratios):.2f} to {max(ratios):.2f} "
-            f"| {statistics.median(rounds.per_second):.0f} | {rounds.failed} |"
-        )
+        parts = ratios(rounds, series[first])
+        cells = [name, f"{statistics.median(rounds.micros):.1f}", f"{min(rounds.micros):.1f} to {max(rounds.micros):.1f}"]
+        cells += [f"{statistics.median(parts):.2f}", f"{min(parts):.2f} to {max(parts):.2f}"]
+        cells += [f"{statistics.median(ratios(rounds, series[other])):.2f}" for other in others]
+        cells += [f"{statistics.median(rounds.per_second):.0f}", str(rounds.failed)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -226,10 +236,10 @@ def chosen_kinds(text):
 
 
 def target_argument(text):
-    """A target from `NAME=PID=URL`."""
+    """A target from `NAME=PID=URL`; several processes are joined by `+`."""
     try:
-        name, pid, url = text.split("=", 2)
-        return Target(name, int(pid), url)
+        name, pids, url = text.split("=", 2)
+        return Target(name, tuple(int(pid) for pid in pids.split("+")), url)
     except ValueError:
         raise argparse.ArgumentTypeError(f"`{text}` is not NAME=PID=URL") from None
 
@@ -249,8 +259,9 @@ def main():
     parser.add_argument("targets", nargs="+", type=target_argument, metavar="NAME=PID=URL")
     options = parser.parse_args()
     failed = 0
+    targets = [replace(target, cookie=options.cookie) for target in options.targets]
     for kind in options.kinds:
-        series = compare(options.targets, kind, options.rounds, options.seconds, options.cookie)
+        series = compare(targets, kind, options.rounds, options.seconds)
         print(table(kind, series) + "\n", flush=True)
         failed += sum(rounds.failed for rounds in series.values())
     return 1 if failed else 0

@@ -23,7 +23,9 @@ GREETING = "forty-two bytes of an unmodified backend.\n"
 BIG_BYTES = 1024 * 1024
 # What browsers ask for first; the load generators' OpenSSL would ask the others for AES-256.
 CIPHER_SUITE = "TLS_AES_128_GCM_SHA256"
-USER, PASSWORD = "bench", "a long password for one benchmark run"
+USER, VISITOR, PASSWORD = "bench", "visitor", "a long password for one benchmark run"
+# For programs that only look whether there is a cookie; as long as the gateway's.
+STRANGERS_COOKIE = f"{signin.SESSION_COOKIE}={'x' * 64}"
 
 # What the gateway adds in its profile `compatible`, so that all do the same.
 SECURITY_HEADERS = {
@@ -44,7 +46,7 @@ class Program:
     """A running program, its folder and its log."""
 
     def __init__(self, name, folder, cpu, command, port, env=None):
-        self.name, self.port, self.log = name, port, folder / "output.log"
+        self.name, self.port, self.log, self.aides = name, port, folder / "output.log", ()
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 ["taskset", "-c", str(cpu), *command],
@@ -56,6 +58,11 @@ class Program:
     def pid(self):
         """The pid of its first process (taskset becomes the program it starts)."""
         return self.process.pid
+
+    @property
+    def pids(self):
+        """The first processes of everything that works for its answers."""
+        return (self.pid, *(aide.pid for aide in self.aides))
 
     def wait_for_port(self, seconds=20):
         """Returns once its port answers."""
@@ -125,11 +132,50 @@ class Stand:
 
     def nginx(self):
         """nginx as a proxy: the security headers, an access log, no authentication."""
-        folder, port = self.room("nginx"), free_port()
+        return self._nginx("nginx")
+
+    def auth_request(self):
+        """The same, but each request is asked about first, at a checker that is an nginx of its own."""
+        checker = self.checker()
+        proxy = self._nginx("auth-request", upstream=f"""
+    upstream checker {{ server 127.0.0.1:{checker.port}; keepalive 128; keepalive_requests 100000000; }}""", question="""
+            auth_request /check;
+            auth_request_set $who $upstream_http_remote_user;
+            proxy_set_header Remote-User $who;""", location="""
+        location = /check {
+            internal;
+            proxy_pass http://checker;
+            proxy_http_version 1.1;
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_set_header Connection "";
+            proxy_set_header X-Original-URI $request_uri;
+        }""")
+        proxy.aides = (checker,)
+        return proxy
+
+    def checker(self):
+        """The cheapest checker there is: who sends a session cookie is let in, whatever it holds."""
+        folder, port = self.room("checker"), free_port()
+        config = nginx_config(folder, f"""
+    access_log off;
+    map $http_cookie $signed_in {{ default 0; "~(^|; ){signin.SESSION_COOKIE}=." 1; }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            if ($signed_in = 0) {{ return 401; }}
+            add_header Remote-User {USER};
+            return 204;
+        }}
+    }}""")
+        return self.start("checker", folder, PROXY_CPU, nginx_command(folder, config), port)
+
+    def _nginx(self, name, upstream="", question="", location=""):
+        folder, port = self.room(name), free_port()
         headers = "\n".join(f'        add_header {name} "{value}" always;' for name, value in SECURITY_HEADERS.items())
         config = nginx_config(folder, f"""
     access_log access.log combined buffer=64k flush=1s;
-    upstream backend {{ server 127.0.0.1:{self.backend_port}; keepalive 128; keepalive_requests 100000000; }}
+    upstream backend {{ server 127.0.0.1:{self.backend_port}; keepalive 128; keepalive_requests 100000000; }}{upstream}
     server {{
         listen 127.0.0.1:{port} ssl http2;
         ssl_certificate {self.certificate};
@@ -138,16 +184,16 @@ class Stand:
         ssl_conf_command Ciphersuites {CIPHER_SUITE};
         server_tokens off;
 {headers}
-        location / {{
+        location / {{{question}
             proxy_pass http://backend;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_set_header Host $host;
             proxy_set_header X-Forwarded-For $remote_addr;
             proxy_set_header X-Forwarded-Proto https;
-        }}
+        }}{location}
     }}""")
-        return self.start("nginx", folder, PROXY_CPU, nginx_command(folder, config), port)
+        return self.start(name, folder, PROXY_CPU, nginx_command(folder, config), port)
 
     def haproxy(self):
         """HAProxy in HTTP mode: the security headers, no log, no authentication."""
@@ -183,7 +229,7 @@ backend h2c
         config = folder / "haproxy.cfg"
         config.write_text(f"""global
     nbthread 1
-    maxconn 4000
+    maxconn 8192
 defaults
     timeout connect 5s
     timeout client 75s
@@ -193,17 +239,27 @@ frontend tls
 """)
         return self.start(name, folder, PROXY_CPU, [program("haproxy"), "-db", "-q", "-f", str(config)], port)
 
-    def vestibule(self, binary):
+    def caddy(self, binary):
+        """Caddy as a proxy: the security headers, `X-Forwarded-*`; no log, no authentication."""
+        folder, port = self.room("caddy"), free_port()
+        config = folder / "Caddyfile"
+        config.write_text(caddy_config(port, self.backend_port, self.certificate, self.key))
+        words = [str(binary), "run", "--adapter", "caddyfile", "--config", str(config)]
+        return self.start("caddy", folder, PROXY_CPU, words, port, {"GOMAXPROCS": "1", "HOME": str(folder)})
+
+    def vestibule(self, binary, name="vestibule", paths=("/",)):
         """The gateway with everything it does: session, policy, identity and security headers, access log, metrics.
 
         Returns the program and the cookie of a session that was opened through the login page.
         """
-        folder, port, admin = self.room("vestibule"), free_port(), free_port()
+        folder, port, admin = self.room(name), free_port(), free_port()
         config = folder / "vestibule.toml"
-        config.write_text(gateway_config(port, admin, self.backend_port, self.certificate, self.key))
+        routes = "\n".join(route(path) for path in paths)
+        config.write_text(gateway_config(port, admin, self.backend_port, self.certificate, self.key) + routes)
         command(folder, [binary, "keys", "rotate", "-c", str(config)])
-        command(folder, [binary, "users", "add", "-c", str(config), USER], typed=PASSWORD + "\n")
-        gateway = self.start("vestibule", folder, PROXY_CPU, [str(binary), "run", "-c", str(config)], port)
+        for user in (USER, VISITOR):
+            command(folder, [binary, "users", "add", "-c", str(config), user], typed=PASSWORD + "\n")
+        gateway = self.start(name, folder, PROXY_CPU, [str(binary), "run", "-c", str(config)], port)
         return gateway, signin.session_cookie(port, self.trust(), USER, PASSWORD)
 
     def trust(self):
@@ -211,12 +267,52 @@ frontend tls
         return ssl.create_default_context(cafile=str(self.certificate))
 
 
+def route(path):
+    """A route of the gateway's configuration."""
+    return f"""
+[[route]]
+path = "{path}"
+upstream = "backend"
+access = "login"
+"""
+
+
+def caddy_config(port, backend, certificate, key):
+    """Caddy's configuration; Go takes AES-128 by itself, its suites of TLS 1.3 cannot be chosen."""
+    headers = "\n".join(f'\t\t{name} "{value}"' for name, value in SECURITY_HEADERS.items())
+    return f"""{{
+	admin off
+	auto_https off
+	servers {{
+		protocols h1 h2
+	}}
+}}
+https://localhost:{port} {{
+	bind 127.0.0.1
+	tls {certificate} {key} {{
+		protocols tls1.3
+	}}
+	header {{
+{headers}
+	}}
+	reverse_proxy 127.0.0.1:{backend} {{
+		transport http {{
+			keepalive_idle_conns_per_host 128
+		}}
+	}}
+}}
+"""
+
+
 def gateway_config(port, admin, backend, certificate, key):
-    """The gateway's configuration."""
+    """The gateway's configuration without its routes."""
     return f"""[server]
 https = ["127.0.0.1:{port}"]
 workers = 1
 state_dir = "."
+
+[server.limits]
+keep_alive = "10m"
 
 [tls]
 min_version = "1.3"
@@ -237,11 +333,6 @@ users = "sqlite:users.db"
 [[upstream]]
 name = "backend"
 servers = ["http://127.0.0.1:{backend}"]
-
-[[route]]
-path = "/"
-upstream = "backend"
-access = "login"
 
 [headers]
 profile = "compatible"
@@ -267,7 +358,7 @@ def nginx_config(folder, http):
 worker_processes 1;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log warn;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 8192; }}
 http {{
 {places}
     sendfile on;
@@ -330,7 +421,8 @@ def fetch(port, trust, path, cookie=None):
     """One GET over TLS: the response and its body."""
     connection = http.client.HTTPSConnection("localhost", port, timeout=10, context=trust)
     try:
-        connection.request("GET", path, headers={"Cookie": cookie} if cookie else {})
+        cookies = {"Cookie": cookie} if cookie else {}
+        connection.request("GET", path, headers={"User-Agent": signin.USER_AGENT, **cookies})
         response = connection.getresponse()
         return response, response.read()
     finally:
@@ -344,6 +436,13 @@ def check_answers(target, stand, cookie):
         if response.status != 200 or len(body) != length:
             raise StartError(f"{target.name} answers {path} with {response.status} and {len(body)} bytes")
     return response
+
+
+def check_refuses_strangers(target, stand):
+    """Makes sure that a program is really asked to authenticate."""
+    response, _ = fetch(target.port, stand.trust(), "/")
+    if response.status != 401:
+        raise StartError(f"{target.name} answers a request without a session with {response.status}, not 401")
 
 
 def missing_headers(response):
