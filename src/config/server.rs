@@ -142,6 +142,7 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
         keep_alive,
         body_stall,
         header_bytes: usize::try_from(header_bytes).unwrap_or(usize::MAX),
+        rest_after: REST_AFTER,
         header_count: section.integer("header_count", 100, &(16..=4096)),
         body_bytes: Some(section.size("body_bytes", 0, &(0..=u64::MAX))).filter(|bytes| *bytes > 0),
         streams: section.integer("streams", 100, &(1..=10_000)),
@@ -152,6 +153,9 @@ const HTTPS_PORT: u16 = 443;
 
 /// The least buffer that hyper reads a request head into.
 const MIN_HEADER_BYTES: u64 = 8 << 10;
+
+/// Browsers ask for what a page needs within this time.
+const REST_AFTER: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

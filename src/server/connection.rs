@@ -160,7 +160,7 @@ async fn serve_tls<H: Handler>(stream: TcpStream, peer: SocketAddr, site: Rc<Sit
     if is_http2 {
         Box::pin(http2::serve(stream, connection, site)).await;
     } else {
-        Box::pin(http1::serve(stream, connection, site)).await;
+        Box::pin(http1::serve(Box::new(stream), connection, site)).await;
     }
 }
 

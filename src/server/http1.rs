@@ -1,4 +1,8 @@
 //! HTTP/1.1 on one connection (RFC 9112).
+//!
+//! A connection that waits for its next request soon rests: what hyper holds for a request is given
+//! back, and only TLS is kept. Invariant: a connection rests only between two requests, when nothing of
+//! either is in any buffer.
 
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
@@ -22,14 +26,54 @@ use super::watched::Watched;
 use super::worker::Site;
 
 /// Serves requests until the client, a deadline or the server's end.
-pub(super) async fn serve<H: Handler>(io: ClientIo, connection: Rc<Connection>, site: Rc<Site<H>>) {
+pub(super) async fn serve<H: Handler>(io: Box<ClientIo>, connection: Rc<Connection>, site: Rc<Site<H>>) {
     let progress = Rc::new(Progress::new(site.under_way.requests.clone(), Between::Heads));
-    let service = service(Rc::clone(&connection), Rc::clone(&site), Rc::clone(&progress));
-    let io = Guarded::new(Watched::new(io, Rc::clone(&progress)), Rc::clone(&progress));
-    let mut http = settings(&site).serve_connection(TokioIo::new(io), service);
-    let end = drive(&mut http, &progress, &site).await;
+    let mut io = io;
+    loop {
+        io = match Box::pin(converse(io, &connection, &site, &progress)).await {
+            Some(io) => io,
+            None => return,
+        };
+        if rest(&io, &progress, &site).await == Rest::Over {
+            return connection::close(io).await;
+        }
+    }
+}
+
+/// How a rest ended.
+#[derive(PartialEq, Eq)]
+enum Rest {
+    /// By bytes of the client, or by the server's end: both are for [`converse`].
+    Disturbed,
+    Over,
+}
+
+async fn rest<H>(io: &ClientIo, progress: &Progress, site: &Site<H>) -> Rest {
+    let mut phases = site.phase.clone();
+    tokio::select! {
+        biased;
+        () = reached(&mut phases, Phase::Draining) => Rest::Disturbed,
+        _ = io.get_ref().0.readable() => Rest::Disturbed,
+        () = tokio::time::sleep(progress.rest_left(&site.limits)) => Rest::Over,
+    }
+}
+
+/// Serves requests; gives the connection back when it may rest.
+async fn converse<H: Handler>(
+    io: Box<ClientIo>,
+    connection: &Rc<Connection>,
+    site: &Rc<Site<H>>,
+    progress: &Rc<Progress>,
+) -> Option<Box<ClientIo>> {
+    let service = service(Rc::clone(connection), Rc::clone(site), Rc::clone(progress));
+    let io = Guarded::new(Watched::new(io, Rc::clone(progress)), Rc::clone(progress));
+    let mut http = settings(site).serve_connection(TokioIo::new(io), service);
+    let end = drive(&mut http, progress, site).await;
     let parts = http.into_parts();
     let guarded = parts.io.into_inner();
+    if matches!(end, End::Overdue(Overdue::Rest)) && parts.read_buf.is_empty() {
+        return Some(guarded.into_inner().into_inner());
+    }
     let answers = site.early.load_full();
     let last_words = match &end {
         End::Broken(error) if error.is_parse() => {
@@ -49,6 +93,7 @@ pub(super) async fn serve<H: Handler>(io: ClientIo, connection: Rc<Connection>, 
         tunnel(&mut io, read_ahead).await;
     }
     connection::close(io).await;
+    None
 }
 
 /// How the HTTP part of a connection ended.
@@ -58,7 +103,7 @@ enum End {
     Overdue(Overdue),
 }
 
-type Http<S> = http1::Connection<TokioIo<Guarded<Watched<ClientIo>>>, S>;
+type Http<S> = http1::Connection<TokioIo<Guarded<Watched<Box<ClientIo>>>>, S>;
 
 async fn drive<H, S, B>(http: &mut Http<S>, progress: &Progress, site: &Site<H>) -> End
 where

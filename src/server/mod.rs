@@ -69,6 +69,8 @@ pub struct Limits {
     pub request_head: Duration,
     /// Between two requests.
     pub keep_alive: Duration,
+    /// After how long without a request an HTTP/1 connection gives back what it needs for one.
+    pub rest_after: Duration,
     /// For the next piece of a body, in either direction.
     pub body_stall: Duration,
     /// Bytes of a request head.

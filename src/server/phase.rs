@@ -65,6 +65,8 @@ pub(super) enum Turn {
 pub(super) enum Overdue {
     /// No request came: the connection just ends.
     Idle,
+    /// No request came for a while: an HTTP/1 connection gives back what it needs for one.
+    Rest,
     /// A request head did not become complete.
     Head,
     /// The client does not take the response.
@@ -154,6 +156,11 @@ impl Progress {
         }
     }
 
+    /// For how long a connection that rests may still do so.
+    pub(super) fn rest_left(&self, limits: &Limits) -> Duration {
+        limits.keep_alive.saturating_sub(self.since.get().elapsed())
+    }
+
     fn wait_for(&self, waiting: Waiting) {
         self.waiting.set(waiting);
         self.since.set(Stopwatch::start());
@@ -169,12 +176,25 @@ impl Progress {
         if self.open.get() > 0 {
             return Ok(at_most);
         }
+        let at_most = if self.between == Between::Heads { at_most.min(limits.rest_after) } else { at_most };
         match self.waiting.get() {
             Waiting::First => left(limits.request_head, self.since.get()).ok_or(Overdue::Idle),
+            Waiting::Request if self.between == Between::Heads => self.rests_in(limits),
             Waiting::Request => left(limits.keep_alive, self.since.get()).ok_or(Overdue::Idle),
             Waiting::Head => left(limits.request_head, self.since.get()).ok_or(Overdue::Head),
         }
         .map(|left| left.min(at_most))
+    }
+
+    /// When an HTTP/1 connection that waits for another request has waited long enough to rest.
+    fn rests_in(&self, limits: &Limits) -> Result<Duration, Overdue> {
+        let idle = left(limits.keep_alive, self.since.get()).ok_or(Overdue::Idle)?;
+        match left(limits.rest_after, self.since.get()) {
+            Some(left) => Ok(left.min(idle)),
+            // Part of the answer is still to be written, or the last call for requests is not over.
+            None if self.is_answering() || self.closing.get() => Ok(idle),
+            None => Err(Overdue::Rest),
+        }
     }
 }
 

@@ -46,6 +46,23 @@ fn http_1_1_serves_one_request_after_the_other() {
 }
 
 #[test]
+fn a_connection_that_rested_serves_on() {
+    play(async {
+        let house = House::open();
+        let mut wire = house.ring().await;
+        for _ in 0..20 {
+            // Long enough to rest in between: the answer of another connection comes later.
+            assert_eq!(wire.get("/").await.1, "a.test");
+            assert_eq!(house.ring().await.get("/").await.1, "a.test");
+            wire.say("GET /").await;
+            assert_eq!(house.ring().await.get("/").await.1, "a.test");
+            wire.say(" HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n").await;
+            assert_eq!((wire.answer().await.1, wire.answer().await.1), ("a.test".into(), "a.test".into()));
+        }
+    });
+}
+
+#[test]
 fn the_name_of_the_handshake_chooses_the_certificate() {
     play(async {
         let house = House::open();

@@ -338,6 +338,8 @@ fn config(certificates: Vec<CertificateFiles>) -> Config {
             keep_alive: PATIENCE,
             body_stall: PATIENCE,
             header_bytes: 64 << 10,
+            // So that connections rest between the requests of every test.
+            rest_after: Duration::from_millis(1),
             header_count: 128,
             body_bytes: None,
             streams: 100,
