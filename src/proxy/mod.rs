@@ -134,7 +134,7 @@ pub async fn forward(forward: Forward<'_>, request: Request<Incoming>) -> Result
     let Forward { upstream, pools, visitor, limits, trailers } = forward;
     let switch = Switch::asked(&request);
     let (parts, incoming) = request.into_parts();
-    let body = RequestBody::new(incoming, limits, trailers)?;
+    let body = RequestBody::new(incoming, &parts.headers, limits, trailers)?;
     let progress = body.progress();
     let request = exchange::outgoing(Request::from_parts(parts, body), switch)?;
     head_size::check(upstream, &request)?;
@@ -187,7 +187,7 @@ pub enum ForwardError {
     /// The request body is longer than allowed.
     #[error("the request body is longer than allowed")]
     BodyTooLarge,
-    /// The client sent nothing of its request body for longer than allowed.
+    /// The client sent nothing of its request body for longer than allowed, or sent it too slowly.
     #[error("the request body stalled")]
     BodyStalled,
     /// The client broke off its request body.

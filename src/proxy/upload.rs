@@ -1,4 +1,5 @@
-//! The body of a request on its way to the backend: bounded, and never waited for without end.
+//! The body of a request on its way to the backend: bounded, and never waited for without end, be it in
+//! one wait or byte by byte.
 //!
 //! Leaves framing to hyper. Invariant: a body that is too long, stalls or breaks off is an error for
 //! the backend connection, so that the backend never takes a part for the whole.
@@ -11,12 +12,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::body::Limits;
 use super::stall::StallTimer;
 use super::trailers::TrailerFilter;
+use crate::pace::{LeastPace, Pace};
 
 /// A request body with bounds.
 #[derive(Debug)]
@@ -30,9 +33,10 @@ impl RequestBody {
         Self { content: None }
     }
 
-    /// Wraps what the client sends; refuses at once what says that it is too long.
+    /// Wraps what the client sends below these headers; refuses at once what says that it is too long.
     pub(super) fn new(
         incoming: Incoming,
+        headers: &HeaderMap,
         limits: Limits,
         trailers: &TrailerFilter,
     ) -> Result<Self, UploadError> {
@@ -45,7 +49,8 @@ impl RequestBody {
         let upload = Upload {
             incoming,
             left: limits.body_bytes,
-            limits,
+            least: least_pace(headers, limits),
+            pace: Pace::default(),
             timer: StallTimer::default(),
             progress: Rc::new(Progress(Cell::new(Turn::Backend))),
             trailers: trailers.clone(),
@@ -78,12 +83,14 @@ impl Body for RequestBody {
         match Pin::new(&mut upload.incoming).poll_frame(cx) {
             Poll::Ready(next) => {
                 upload.timer.moved();
+                upload.pace.go_on();
                 upload.progress.0.set(Turn::Moved);
                 Poll::Ready(next.map(|frame| upload.check(frame.map_err(UploadError::of)?)))
             }
             Poll::Pending => {
                 upload.progress.0.set(Turn::Client);
-                ready!(upload.timer.poll(cx, upload.limits.body_stall));
+                upload.pace.wait();
+                ready!(upload.timer.poll(cx, upload.least.window()));
                 Poll::Ready(Some(Err(UploadError::Stalled)))
             }
         }
@@ -124,7 +131,7 @@ impl Progress {
 pub(super) enum UploadError {
     #[error("the request body is longer than allowed")]
     TooLarge,
-    #[error("the request body stalled")]
+    #[error("the request body stalled or came too slowly")]
     Stalled,
     #[error("the client broke off the request body")]
     ClientGone(#[source] hyper::Error),
@@ -147,18 +154,29 @@ impl UploadError {
 struct Upload {
     incoming: Incoming,
     left: Option<u64>,
-    limits: Limits,
+    least: LeastPace,
+    pace: Pace,
     timer: StallTimer,
     progress: Rc<Progress>,
     trailers: TrailerFilter,
 }
 
 impl Upload {
+    /// What is there to its end is not too late.
+    fn keep_pace(&mut self, frame: &Frame<Bytes>) -> Result<(), UploadError> {
+        self.pace.passed(frame.data_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX)));
+        match self.pace.check(&self.least) {
+            Err(_) if !self.incoming.is_end_stream() => Err(UploadError::Stalled),
+            _ => Ok(()),
+        }
+    }
+
     fn check(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadError> {
         if let (Some(data), Some(left)) = (frame.data_ref(), &mut self.left) {
             let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
             *left = left.checked_sub(size).ok_or(UploadError::TooLarge)?;
         }
+        self.keep_pace(&frame)?;
         Ok(match frame.into_trailers() {
             Ok(mut trailers) => {
                 self.trailers.apply(&mut trailers);
@@ -167,6 +185,13 @@ impl Upload {
             Err(data) => data,
         })
     }
+}
+
+/// What a client must send at least: a call of gRPC may be a conversation, in which it speaks when it likes.
+fn least_pace(headers: &HeaderMap, limits: Limits) -> LeastPace {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let rate = if kind.starts_with(b"application/grpc") { 0 } else { limits.min_rate };
+    LeastPace::new(rate, limits.body_stall)
 }
 
 /// Who has to act next.

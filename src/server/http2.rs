@@ -19,6 +19,7 @@ use super::phase::{Between, Deadline, Overdue, Progress};
 use super::stalled::patiently;
 use super::watched::Watched;
 use super::worker::Site;
+use crate::pace::LeastPace;
 
 /// Serves requests until the client, a deadline or the server's end.
 pub(super) async fn serve<H: Handler>(io: ClientIo, connection: Rc<Connection>, site: Rc<Site<H>>) {
@@ -28,7 +29,7 @@ pub(super) async fn serve<H: Handler>(io: ClientIo, connection: Rc<Connection>, 
         move |request: Request<Incoming>| answer(&site, &connection, &progress, request)
     });
     let io = TokioIo::new(Watched::new(Lingering::new(io), Rc::clone(&progress)));
-    let streams = Local { progress: Rc::clone(&progress), body_stall: site.limits.body_stall };
+    let streams = Local { progress: Rc::clone(&progress), least: site.limits.least_pace() };
     let mut http = std::pin::pin!(settings(&site, streams).serve_connection(io, service));
     let mut deadline = Deadline::new(&progress, &site.limits);
     let mut phases = site.phase.clone();
@@ -64,12 +65,12 @@ enum Step {
 #[derive(Clone)]
 struct Local {
     progress: Rc<Progress>,
-    body_stall: Duration,
+    least: LeastPace,
 }
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
     fn execute(&self, stream: F) {
-        tokio::task::spawn_local(patiently(stream, Rc::clone(&self.progress), self.body_stall));
+        tokio::task::spawn_local(patiently(stream, Rc::clone(&self.progress), self.least));
     }
 }
 

@@ -337,6 +337,7 @@ fn config(certificates: Vec<CertificateFiles>) -> Config {
             request_head: PATIENCE,
             keep_alive: PATIENCE,
             body_stall: PATIENCE,
+            min_rate: 0,
             header_bytes: 64 << 10,
             header_count: 128,
             body_bytes: None,
