@@ -1,5 +1,6 @@
 //! HTTP/2 on one connection (RFC 9113).
 
+use std::error::Error;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -16,6 +17,7 @@ use super::connection::{ClientIo, Connection, Handler, answer};
 use super::drain::{Phase, reached};
 use super::linger::Lingering;
 use super::phase::{Between, Deadline, Overdue, Progress};
+use super::refusal::Refusal;
 use super::stalled::patiently;
 use super::watched::Watched;
 use super::worker::Site;
@@ -24,6 +26,7 @@ use crate::pace::LeastPace;
 /// Serves requests until the client, a deadline or the server's end.
 pub(super) async fn serve<H: Handler>(io: ClientIo, connection: Rc<Connection>, site: Rc<Site<H>>) {
     let progress = Rc::new(Progress::new(site.under_way.requests.clone(), Between::Anything));
+    let client = connection.peer.ip();
     let service = service_fn({
         let (site, progress) = (Rc::clone(&site), Rc::clone(&progress));
         move |request: Request<Incoming>| answer(&site, &connection, &progress, request)
@@ -48,7 +51,12 @@ pub(super) async fn serve<H: Handler>(io: ClientIo, connection: Rc<Connection>, 
                 // The client hears which requests were not begun (RFC 9113 section 6.8).
                 Step::Overdue(Overdue::Idle) if !ending => progress.start_over(),
                 Step::Overdue(_) | Step::Ended(Ok(())) => return,
-                Step::Ended(Err(error)) => return tracing::debug!(%error, "HTTP/2 connection ended"),
+                Step::Ended(Err(error)) => {
+                    if breaks_the_rules(&error) {
+                        site.handler.refused(client, Refusal::BrokenHttp2);
+                    }
+                    return tracing::debug!(%error, "HTTP/2 connection ended");
+                }
             },
         }
         ending = true;
@@ -59,6 +67,12 @@ pub(super) async fn serve<H: Handler>(io: ClientIo, connection: Rc<Connection>, 
 enum Step {
     Ended(hyper::Result<()>),
     Overdue(Overdue),
+}
+
+/// Whether the connection ended with a GOAWAY of ours that blames the client (RFC 9113 section 5.4.1).
+fn breaks_the_rules(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| cause.is_library() && cause.is_go_away())
 }
 
 /// Runs the streams of a connection on the worker's own thread.

@@ -19,6 +19,7 @@ mod phase;
 mod pieces;
 mod proxy_header;
 mod redirect;
+mod refusal;
 mod scanner;
 mod stalled;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use std::time::Duration;
 pub use self::connection::{ClientIo, Connection, Handler, Tunnel, Tunnelling};
 pub use self::drain::Drained;
 pub use self::early_error::{EarlyErrors, Refusals};
+pub use self::refusal::Refusal;
 pub use self::worker::{Gauges, Server, StartError};
 use crate::pace::LeastPace;
 

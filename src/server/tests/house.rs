@@ -35,7 +35,7 @@ use crate::server::inherited::Inherited;
 use crate::server::tls::Tls;
 use crate::server::tls::certificates::Certificates;
 use crate::server::{
-    CertificateFiles, ClientIo, Config, Connection, EarlyErrors, Handler, Limits, Refusals, Server,
+    CertificateFiles, ClientIo, Config, Connection, EarlyErrors, Handler, Limits, Refusal, Refusals, Server,
     StartError, TlsConfig, TlsVersion, listeners,
 };
 
@@ -232,6 +232,8 @@ impl Handler for Rooms {
     fn trusts(&self, _address: IpAddr) -> bool {
         false
     }
+
+    fn refused(&self, _client: IpAddr, _refusal: Refusal) {}
 
     async fn handle(&self, request: Request<Incoming>, connection: &Connection) -> Response<RoomBody> {
         let stage = Arc::clone(&self.0);
