@@ -58,6 +58,7 @@ pub mod gateway;
 pub mod identity;
 pub mod ip_text;
 pub mod login;
+pub mod pace;
 pub mod portal;
 pub mod proxy;
 pub mod secret;

@@ -83,7 +83,11 @@ pub(super) fn snapshot(config: &Config, before: Option<&Snapshot>) -> Result<Sna
     let limits = RequestLimits {
         header_bytes: limits.header_bytes,
         header_count: limits.header_count,
-        body: body::Limits { body_bytes: limits.body_bytes, body_stall: limits.body_stall },
+        body: body::Limits {
+            body_bytes: limits.body_bytes,
+            body_stall: limits.body_stall,
+            min_rate: limits.min_rate,
+        },
     };
     Snapshot::new(&config.gateway, &config.upstreams, &config.portal.path, limits, before)
         .map_err(|error| Problems::one(format!("{}: upstream: {error}", config.file.display())))

@@ -5,16 +5,19 @@ use std::net::IpAddr;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
+use crate::clock::Clock;
 use crate::gateway::body::ResponseBody;
-use crate::gateway::record::Journal;
+use crate::gateway::record::{Journal, Unheard};
 use crate::gateway::{Arrival, Gateway, Shared};
-use crate::server::{Connection, Handler};
+use crate::server::{Connection, Handler, Refusal};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 
 /// The request path of one worker.
 pub(super) struct Worker {
     gateway: Gateway,
+    journal: Journal,
+    clock: Clock,
 }
 
 /// Makes the request path of each worker, on its own thread.
@@ -25,7 +28,11 @@ pub(super) fn factory(
 ) -> impl Fn() -> Worker + Clone + Send + Sync + 'static {
     move || {
         let journal = Journal { access: access.as_ref().map(AccessLog::worker), counters: metrics.worker() };
-        Worker { gateway: Gateway::new(shared.clone(), journal) }
+        Worker {
+            gateway: Gateway::new(shared.clone(), journal.clone()),
+            journal,
+            clock: shared.clock.clone(),
+        }
     }
 }
 
@@ -45,5 +52,15 @@ impl Handler for Worker {
 
     fn trusts(&self, address: IpAddr) -> bool {
         self.gateway.trusts(address)
+    }
+
+    fn refused(&self, client: IpAddr, refusal: Refusal) {
+        self.journal.note_unheard(&Unheard {
+            time: self.clock.now(),
+            client: client.to_canonical(),
+            protocol: refusal.protocol(),
+            status: refusal.status(),
+            reason: refusal.reason(),
+        });
     }
 }

@@ -59,7 +59,7 @@ const SECTIONS: [Field; 12] = [
 
 /// What sockets, threads, TLS and open files were made from. `body_stall` and `body_bytes` are not
 /// here, as they are asked for with each request; nor is `drain`, which is asked for on stop.
-const RESTART: [Field; 21] = [
+const RESTART: [Field; 22] = [
     ("server.https", |old, new| old.server.https != new.server.https),
     ("server.http", |old, new| old.server.http != new.server.http),
     ("server.proxy_protocol", |old, new| old.server.proxy_protocol != new.server.proxy_protocol),
@@ -74,6 +74,8 @@ const RESTART: [Field; 21] = [
         old.server.limits.request_head != new.server.limits.request_head
     }),
     ("server.limits.keep_alive", |old, new| old.server.limits.keep_alive != new.server.limits.keep_alive),
+    // For uploads it holds at once; connections keep what they know of their readers.
+    ("server.limits.min_rate", |old, new| old.server.limits.min_rate != new.server.limits.min_rate),
     ("server.limits.header_bytes", |old, new| {
         old.server.limits.header_bytes != new.server.limits.header_bytes
     }),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 
 use crate::gateway::fixed::{Carry, Fixed, Redirect, Respond};
-use crate::gateway::handling::{Caching, Handling, Maintenance};
+use crate::gateway::handling::{BodyBound, Caching, Handling, Maintenance};
 use crate::gateway::repair::Repair;
 use crate::gateway::rewrite::Rewrite;
 use crate::gateway::snapshot::BUILT_IN;
@@ -29,18 +29,19 @@ pub(super) fn read(section: &mut Section<'_>, path: &str, upstream: Option<&str>
     let repair = section.list("repair", Empty::Refused, repairs).unwrap_or_default();
     let remove_headers = section.list("remove_headers", Empty::Refused, removable).unwrap_or_default();
     let caching = caching(section);
+    let body = body_bound(section);
     check_effects(section, upstream);
     let repair = repair.concat();
     check_prefix_repair(section, &rewrite, &repair);
     let fixed = redirect.map(Fixed::Redirect).or(respond.map(Fixed::Respond));
-    Handling { rewrite, fixed, maintenance, repair, remove_headers, caching }
+    Handling { rewrite, fixed, maintenance, repair, remove_headers, caching, body }
 }
 
 /// The keys of answers that need no backend.
 pub(super) const FIXED: [&str; 2] = ["redirect", "respond"];
 
 /// All keys that are read here.
-pub(super) const KEYS: [&str; 8] = [
+pub(super) const KEYS: [&str; 9] = [
     "strip_prefix",
     "add_prefix",
     "redirect",
@@ -49,12 +50,23 @@ pub(super) const KEYS: [&str; 8] = [
     "repair",
     "remove_headers",
     "no_store",
+    "body_bytes",
 ];
 
 /// Whether caches may keep what identified users get; none if the file does not say.
 pub(super) fn caching(section: &mut Section<'_>) -> Option<Caching> {
     let caching = if section.flag("no_store", false) { Caching::NoStore } else { Caching::Backend };
     section.gives("no_store").then_some(caching)
+}
+
+/// How long request bodies may be, as in `server.limits.body_bytes` if the file does not say.
+fn body_bound(section: &mut Section<'_>) -> BodyBound {
+    let bytes = section.size("body_bytes", 0, &(0..=u64::MAX));
+    match (section.gives("body_bytes"), bytes) {
+        (false, _) => BodyBound::AsElsewhere,
+        (true, 0) => BodyBound::None,
+        (true, bytes) => BodyBound::Bytes(bytes),
+    }
 }
 
 /// The name of a header that can be taken from a response without changing what its body is.
@@ -225,7 +237,7 @@ fn check_effects(section: &mut Section<'_>, upstream: Option<&str>) {
     let fixed = FIXED.into_iter().find(|key| section.gives(key));
     let (idle_keys, instead): (&[_], _) = match fixed {
         Some(fixed) => (&OF_BACKENDS, fixed),
-        None if upstream == Some(BUILT_IN) => (&OF_ANSWERS, "upstream = \"builtin\""),
+        None if upstream == Some(BUILT_IN) => (&OF_REAL_ONES, "upstream = \"builtin\""),
         None => return,
     };
     for key in idle_keys.iter().copied() {
@@ -244,10 +256,10 @@ fn check_prefix_repair(section: &mut Section<'_>, rewrite: &Rewrite, repair: &[R
     }
 }
 
-/// The keys that need a backend, and those of them that need its answer.
-const OF_BACKENDS: [&str; 6] =
-    ["upstream", "strip_prefix", "add_prefix", "repair", "remove_headers", "no_store"];
-const OF_ANSWERS: [&str; 3] = ["repair", "remove_headers", "no_store"];
+/// The keys that need a backend, and those of them that the built-in page does not heed either.
+const OF_BACKENDS: [&str; 7] =
+    ["upstream", "strip_prefix", "add_prefix", "repair", "remove_headers", "no_store", "body_bytes"];
+const OF_REAL_ONES: [&str; 4] = ["repair", "remove_headers", "no_store", "body_bytes"];
 
 const TEXT: &str = "text/plain; charset=utf-8";
 

@@ -338,7 +338,7 @@ impl<'a> Section<'a> {
         if let Some(near) = nearest(name, self.known.iter().copied()) {
             return wrong.did_you_mean(near);
         }
-        if let Some(elsewhere) = known_elsewhere(name) {
+        if let Some(elsewhere) = known_elsewhere(name, &self.pattern) {
             return wrong.did_you_mean(&elsewhere);
         }
         wrong.help(format!("known here: {}", self.known.join(", ")))
@@ -353,8 +353,8 @@ impl<'a> Section<'a> {
     }
 }
 
-/// The dotted key of another section that is called `name`, if there is just one.
-fn known_elsewhere(name: &str) -> Option<String> {
+/// The dotted key of another section that is called `name`, if there is just one, or just one below `section`.
+fn known_elsewhere(name: &str, section: &str) -> Option<String> {
     let mut found: Vec<String> = super::known_keys()
         .iter()
         .filter_map(|key| {
@@ -364,8 +364,11 @@ fn known_elsewhere(name: &str) -> Option<String> {
         })
         .collect();
     found.dedup();
-    match found.as_slice() {
-        [only] => Some(only.clone()),
+    let is_below = |key: &&String| key.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'));
+    let below: Vec<&String> = found.iter().filter(is_below).collect();
+    match (found.as_slice(), below.as_slice()) {
+        ([only], _) => Some(only.clone()),
+        (_, [only]) => Some((*only).clone()),
         _ => None,
     }
 }

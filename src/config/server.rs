@@ -141,6 +141,7 @@ fn read_limits(section: &mut Section<'_>) -> Limits {
         request_head,
         keep_alive,
         body_stall,
+        min_rate: section.size("min_rate", 240, &(0..=1 << 40)),
         header_bytes: usize::try_from(header_bytes).unwrap_or(usize::MAX),
         rest_after: REST_AFTER,
         header_count: section.integer("header_count", 100, &(16..=4096)),
@@ -185,6 +186,7 @@ mod tests {
     #[test]
     fn a_body_without_a_limit_is_none() {
         assert_eq!(parse("").unwrap().server.limits.body_bytes, None);
+        assert_eq!(parse("").unwrap().server.limits.min_rate, 240);
         let config = parse("[server.limits]\nbody_bytes = \"10MiB\"").unwrap();
         assert_eq!(config.server.limits.body_bytes, Some(10 << 20));
     }

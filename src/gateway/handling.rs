@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use super::fixed::{Carry, Fixed};
 use super::repair::Repair;
 use super::rewrite::Rewrite;
+use crate::proxy::body;
 
 /// What becomes of the requests that may pass a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Handling {
     pub remove_headers: Vec<HeaderName>,
     /// Whether caches may keep what identified users get; none = as on other routes.
     pub caching: Option<Caching>,
+    /// How long request bodies may be.
+    pub body: BodyBound,
 }
 
 impl Handling {
@@ -50,6 +53,30 @@ pub struct Maintenance {
     pub retry_after: Duration,
     /// Who passes all the same.
     pub networks: Vec<IpNet>,
+}
+
+/// How long request bodies may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyBound {
+    /// As long as on other routes.
+    #[default]
+    AsElsewhere,
+    /// As long as they like.
+    None,
+    /// At most so many bytes.
+    Bytes(u64),
+}
+
+impl BodyBound {
+    /// The bounds of bodies on this route, from those of other routes.
+    #[must_use]
+    pub const fn within(self, elsewhere: body::Limits) -> body::Limits {
+        match self {
+            Self::AsElsewhere => elsewhere,
+            Self::None => body::Limits { body_bytes: None, ..elsewhere },
+            Self::Bytes(bytes) => body::Limits { body_bytes: Some(bytes), ..elsewhere },
+        }
+    }
 }
 
 /// Whether caches may keep what identified users get.

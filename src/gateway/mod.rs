@@ -307,7 +307,7 @@ impl Gateway {
             upstream,
             pools: &self.pools,
             visitor: visitor(upstream, record),
-            limits: snapshot.limits.body,
+            limits: place.route.handling.body.within(snapshot.limits.body),
             trailers: &snapshot.trailers,
         };
         let answer = pin!(proxy::forward(forward, request));

@@ -30,6 +30,46 @@ pub struct Journal {
     pub counters: Arc<RequestCounters>,
 }
 
+impl Journal {
+    /// Tells of what was refused before it was a request.
+    pub fn note_unheard(&self, unheard: &Unheard) {
+        let status = unheard.status.map(|status| status.as_u16());
+        self.counters.count_unheard(status);
+        let Some(access) = &self.access else { return };
+        access.write(&AccessLine {
+            time: unheard.time,
+            client: unheard.client,
+            user: None,
+            method: "-",
+            protocol: unheard.protocol,
+            host: "",
+            path: "-",
+            status: status.unwrap_or_default(),
+            bytes: 0,
+            duration: Duration::ZERO,
+            outcome: Outcome::Refused.as_str(),
+            reason: Some(unheard.reason),
+            upstream: None,
+            request_id: "-",
+        });
+    }
+}
+
+/// What was refused before it was a request, so that nothing is known of it but where it came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Unheard {
+    /// When.
+    pub time: Timestamp,
+    /// The other end of the connection.
+    pub client: IpAddr,
+    /// The protocol it was refused in.
+    pub protocol: &'static str,
+    /// The status of the answer; none if the connection was closed instead.
+    pub status: Option<StatusCode>,
+    /// Why.
+    pub reason: &'static str,
+}
+
 /// What is known of one request.
 #[derive(Debug)]
 pub struct Record {

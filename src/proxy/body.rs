@@ -21,6 +21,8 @@ pub struct Limits {
     pub body_bytes: Option<u64>,
     /// How long the next piece of a body may take, in either direction.
     pub body_stall: Duration,
+    /// Bytes a second that a client must send on average while it is waited for; 0 = any.
+    pub min_rate: u64,
 }
 
 /// A response body that holds its backend connection until it is read.

@@ -604,7 +604,7 @@ impl Gateway {
 
     async fn serve(upstream: Arc<Upstream>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let limits = Rc::new(Cell::new(Limits { body_bytes: None, body_stall: LONG }));
+        let limits = Rc::new(Cell::new(Limits { body_bytes: None, body_stall: LONG, min_rate: 0 }));
         let address = listener.local_addr().unwrap();
         let gateway = Self { address, upstream, pools: Rc::new(Pools::new()), limits };
         let serving = gateway.clone();
@@ -621,7 +621,7 @@ impl Gateway {
     }
 
     fn limited(self, body_bytes: Option<u64>, body_stall: Duration) -> Self {
-        self.limits.set(Limits { body_bytes, body_stall });
+        self.limits.set(Limits { body_bytes, body_stall, min_rate: 0 });
         self
     }
 

@@ -1,4 +1,5 @@
-//! The body of a request on its way to the backend: bounded, and never waited for without end.
+//! The body of a request on its way to the backend: bounded, and never waited for without end, be it in
+//! one wait or byte by byte.
 //!
 //! Leaves framing to hyper. Invariant: a body that is too long, stalls or breaks off is an error for
 //! the backend connection, so that the backend never takes a part for the whole.
@@ -11,6 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -19,6 +21,7 @@ use super::body::Limits;
 use super::multiplex::Place;
 use super::stall::StallTimer;
 use super::trailers::TrailerFilter;
+use crate::pace::{LeastPace, Pace};
 
 /// A request body with bounds.
 #[derive(Debug)]
@@ -47,7 +50,8 @@ impl RequestBody {
         let upload = Upload {
             incoming,
             left: limits.body_bytes,
-            limits,
+            least: LeastPace::new(limits.min_rate, limits.body_stall),
+            pace: Pace::default(),
             timer: StallTimer::default(),
             progress: Rc::default(),
             trailers: trailers.clone(),
@@ -95,12 +99,14 @@ impl Body for RequestBody {
         let frame = match Pin::new(&mut upload.incoming).poll_frame(cx) {
             Poll::Ready(next) => {
                 upload.timer.moved();
+                upload.pace.go_on();
                 upload.progress.turn.set(Turn::Moved);
                 next.map(|frame| upload.check(frame.map_err(UploadError::of)?))
             }
             Poll::Pending => {
                 upload.progress.turn.set(Turn::Client);
-                ready!(upload.timer.poll(cx, upload.limits.body_stall));
+                upload.pace.wait();
+                ready!(upload.timer.poll(cx, upload.least.window()));
                 Some(Err(UploadError::Stalled))
             }
         };
@@ -154,7 +160,7 @@ impl Progress {
 pub(super) enum UploadError {
     #[error("the request body is longer than allowed")]
     TooLarge,
-    #[error("the request body stalled")]
+    #[error("the request body stalled or came too slowly")]
     Stalled,
     #[error("the client broke off the request body")]
     ClientGone(#[source] hyper::Error),
@@ -177,7 +183,8 @@ impl UploadError {
 struct Upload {
     incoming: Incoming,
     left: Option<u64>,
-    limits: Limits,
+    least: LeastPace,
+    pace: Pace,
     timer: StallTimer,
     progress: Rc<Progress>,
     trailers: TrailerFilter,
@@ -185,11 +192,21 @@ struct Upload {
 }
 
 impl Upload {
+    /// What is there to its end is not too late.
+    fn keep_pace(&mut self, frame: &Frame<Bytes>) -> Result<(), UploadError> {
+        self.pace.passed(frame.data_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX)));
+        match self.pace.check(&self.least) {
+            Err(_) if !self.incoming.is_end_stream() => Err(UploadError::Stalled),
+            _ => Ok(()),
+        }
+    }
+
     fn check(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadError> {
         if let (Some(data), Some(left)) = (frame.data_ref(), &mut self.left) {
             let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
             *left = left.checked_sub(size).ok_or(UploadError::TooLarge)?;
         }
+        self.keep_pace(&frame)?;
         Ok(match frame.into_trailers() {
             Ok(mut trailers) => {
                 self.trailers.apply(&mut trailers);

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::connection::Handler;
 use super::proxy_header::{self, FIXED, Flaw, LONGEST_LINE, SHORTEST, SIGNATURE};
+use super::refusal::Refusal;
 use super::worker::Site;
 
 /// The client behind `peer`: `peer` itself where no proxy stands in front; none if it is refused.
@@ -25,14 +26,15 @@ pub(super) async fn client<H: Handler>(
     }
     // SECURITY: who may announce a client may claim any address.
     let announced = if site.handler.trusts(peer.ip().to_canonical()) {
-        timeout(site.limits.handshake, read(stream)).await.unwrap_or(Err(Refused::Late))
+        timeout(site.limits.handshake, read(stream)).await.unwrap_or(Err(Unannounced::Late))
     } else {
-        Err(Refused::Stranger)
+        Err(Unannounced::Stranger)
     };
     match announced {
         Ok(client) => Some(client.unwrap_or(peer)),
         Err(reason) => {
             site.gauges.count_refused();
+            site.handler.refused(peer.ip(), Refusal::NoProxyHeader);
             tracing::debug!(%peer, %reason, "connection refused");
             None
         }
@@ -40,7 +42,7 @@ pub(super) async fn client<H: Handler>(
 }
 
 /// Reads exactly the header of either version.
-async fn read(stream: &mut TcpStream) -> Result<Option<SocketAddr>, Refused> {
+async fn read(stream: &mut TcpStream) -> Result<Option<SocketAddr>, Unannounced> {
     let mut start = [0; SHORTEST];
     stream.read_exact(&mut start).await?;
     if start.starts_with(SIGNATURE) {
@@ -59,7 +61,7 @@ async fn read(stream: &mut TcpStream) -> Result<Option<SocketAddr>, Refused> {
 }
 
 /// The rest of a line: looked at before it is taken, since TLS follows at once.
-async fn line(stream: &mut TcpStream, start: [u8; SHORTEST]) -> Result<Vec<u8>, Refused> {
+async fn line(stream: &mut TcpStream, start: [u8; SHORTEST]) -> Result<Vec<u8>, Unannounced> {
     let mut line = start.to_vec();
     while line.last() != Some(&b'\n') {
         let mut ahead = [0; LONGEST_LINE];
@@ -76,7 +78,7 @@ async fn line(stream: &mut TcpStream, start: [u8; SHORTEST]) -> Result<Vec<u8>, 
 
 /// Why a connection is not served.
 #[derive(Debug, thiserror::Error)]
-enum Refused {
+enum Unannounced {
     #[error("the peer is not in `server.trusted_proxies`, and only PROXY connections are taken")]
     Stranger,
     #[error("the PROXY header did not come in time")]

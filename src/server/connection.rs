@@ -21,7 +21,9 @@ use tokio_rustls::server::TlsStream;
 use super::acceptor::{Accepted, Scheme};
 use super::crowd::InCrowd;
 use super::drain::last_call;
+use super::early_error::{EarlyErrors, Refusals};
 use super::phase::{Progress, Tracked};
+use super::refusal::Refusal;
 use super::tls::certificates::Served;
 use super::worker::Site;
 use super::{announcement, http1, http2, redirect};
@@ -58,6 +60,9 @@ pub trait Handler: 'static {
 
     /// Whether `address` is a proxy of ours, which may speak for others.
     fn trusts(&self, address: IpAddr) -> bool;
+
+    /// Notes what the server refused `client` by itself, so that it never became a request.
+    fn refused(&self, client: IpAddr, refusal: Refusal);
 }
 
 /// What is known of the connection that a request came by.
@@ -110,7 +115,7 @@ pub(super) async fn serve<H: Handler>(accepted: Accepted, site: Rc<Site<H>>) {
     let Ok(_counted) = crowd(&site, peer) else { return };
     match scheme {
         Scheme::Https => serve_tls(stream, peer, site).await,
-        Scheme::Http => redirect::serve(stream, site).await,
+        Scheme::Http => redirect::serve(stream, peer, site).await,
     }
 }
 
@@ -119,6 +124,7 @@ fn crowd<H: Handler>(site: &Site<H>, peer: SocketAddr) -> Result<Option<InCrowd>
     let place = site.crowd.enter(peer.ip(), site.connections_per_address);
     if place.is_none() && !site.handler.trusts(peer.ip().to_canonical()) {
         site.gauges.count_refused();
+        site.handler.refused(peer.ip(), Refusal::TooManyConnections);
         tracing::debug!(%peer, "connection refused: its address has too many (`server.limits.connections_per_address`)");
         return Err(Crowded);
     }
@@ -178,6 +184,22 @@ pub(super) fn answer<H: Handler>(
     let (site, connection) = (Rc::clone(site), Rc::clone(connection));
     // The handler's future, which is large, is made in its final place.
     Box::pin(async move { Ok(exchange.answer_with(site.handler.handle(request, &connection).await)) })
+}
+
+/// Tells the client what it is refused, in the words of its kind of connection, and the handler that it was.
+pub(super) async fn refuse<H: Handler>(
+    io: &mut (impl AsyncWrite + Unpin),
+    peer: SocketAddr,
+    site: &Site<H>,
+    refusal: Refusal,
+    of: fn(&EarlyErrors) -> &Refusals,
+) {
+    site.handler.refused(peer.ip(), refusal);
+    let answers = site.early.load_full();
+    if let Some(answer) = of(&answers).answer(refusal) {
+        // The client may be gone already.
+        let _gone = timeout(site.limits.body_stall, io.write_all(answer)).await;
+    }
 }
 
 /// Ends a connection so that the client reads our last words: they would be lost with a reset if

@@ -25,6 +25,7 @@ use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::phase::Progress;
+use super::refusal::Refusal;
 use super::scanner::Scanner;
 
 /// What is answered to requests that do not reach the request path.
@@ -49,6 +50,19 @@ pub struct Refusals {
     pub uri_too_long: Bytes,
     /// 431: the head is too large.
     pub header_too_large: Bytes,
+}
+
+impl Refusals {
+    /// The answer to what was refused; none where the connection is closed instead.
+    pub(super) const fn answer(&self, refusal: Refusal) -> Option<&Bytes> {
+        match refusal {
+            Refusal::Malformed => Some(&self.bad_request),
+            Refusal::Late => Some(&self.timeout),
+            Refusal::UriTooLong => Some(&self.uri_too_long),
+            Refusal::HeaderTooLarge => Some(&self.header_too_large),
+            Refusal::BrokenHttp2 | Refusal::TooManyConnections | Refusal::NoProxyHeader => None,
+        }
+    }
 }
 
 /// A connection that holds back the one answer that hyper writes of its own accord, and the requests
@@ -81,19 +95,19 @@ impl<S> Guarded<S> {
         self.io
     }
 
-    /// The answer to send in place of hyper's own to `head`, of which it reads `limit` bytes; none if
-    /// hyper did not answer.
-    pub(super) fn refusal<'a>(&self, answers: &'a Refusals, head: &[u8], limit: usize) -> Option<&'a Bytes> {
+    /// What is to be answered in place of hyper's own words to `head`, of which it reads `limit` bytes;
+    /// none if hyper did not answer.
+    pub(super) fn refusal(&self, head: &[u8], limit: usize) -> Option<Refusal> {
         let Some(status) = self.held.get(STATUS) else {
             // To HTTP/2 that was not agreed upon hyper says nothing at all.
-            return head.starts_with(b"PRI * HTTP/2").then_some(&answers.bad_request);
+            return head.starts_with(b"PRI * HTTP/2").then_some(Refusal::Malformed);
         };
         Some(match status {
-            b"414" => &answers.uri_too_long,
+            b"414" => Refusal::UriTooLong,
             // hyper measures the head as a whole; here not even its first line fits.
-            b"431" if !head.iter().take(limit).any(|&byte| byte == b'\n') => &answers.uri_too_long,
-            b"431" => &answers.header_too_large,
-            _ => &answers.bad_request,
+            b"431" if !head.iter().take(limit).any(|&byte| byte == b'\n') => Refusal::UriTooLong,
+            b"431" => Refusal::HeaderTooLarge,
+            _ => Refusal::Malformed,
         })
     }
 

@@ -15,13 +15,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt;
 use tokio::time::Sleep;
 
 use super::connection::{self, Answering, ClientIo, Connection, Handler, answer};
 use super::drain::{LAST_CALL, Phase, reached};
 use super::early_error::Guarded;
 use super::phase::{Between, Deadline, Overdue, Progress, Tracked};
+use super::refusal::Refusal;
 use super::watched::Watched;
 use super::worker::Site;
 
@@ -74,19 +74,15 @@ async fn converse<H: Handler>(
     if matches!(end, End::Overdue(Overdue::Rest)) && parts.read_buf.is_empty() {
         return Some(guarded.into_inner().into_inner());
     }
-    let answers = site.early.load_full();
-    let last_words = match &end {
-        End::Broken(error) if error.is_parse() => {
-            guarded.refusal(&answers.secure, &parts.read_buf, site.limits.header_bytes)
-        }
-        End::Overdue(Overdue::Head) => Some(&answers.secure.timeout),
+    let refusal = match &end {
+        End::Broken(error) if error.is_parse() => guarded.refusal(&parts.read_buf, site.limits.header_bytes),
+        End::Overdue(Overdue::Head) => Some(Refusal::Late),
         _ => None,
     };
     let read_ahead = guarded.read_ahead(parts.read_buf);
     let mut io = guarded.into_inner().into_inner();
-    if let Some(answer) = last_words {
-        // The client may be gone already.
-        let _gone = tokio::time::timeout(site.limits.body_stall, io.write_all(answer)).await;
+    if let Some(refusal) = refusal {
+        connection::refuse(&mut *io, connection.peer, site, refusal, |answers| &answers.secure).await;
     }
     if let (End::Done, Some(tunnel)) = (end, connection.take_tunnel()) {
         let _counted = site.under_way.tunnels.add_one();

@@ -1,5 +1,6 @@
 //! HTTP/2 on one connection (RFC 9113).
 
+use std::error::Error;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -16,14 +17,17 @@ use super::connection::{ClientIo, Connection, Handler, answer};
 use super::drain::{Phase, reached};
 use super::linger::Lingering;
 use super::phase::{Between, Deadline, Overdue, Progress};
+use super::refusal::Refusal;
 use super::stalled::patiently;
 use super::watched::Watched;
 use super::websocket;
 use super::worker::Site;
+use crate::pace::LeastPace;
 
 /// Serves requests until the client, a deadline or the server's end.
 pub(super) async fn serve<H: Handler>(io: ClientIo, connection: Rc<Connection>, site: Rc<Site<H>>) {
     let progress = Rc::new(Progress::new(site.under_way.requests.clone(), Between::Anything));
+    let client = connection.peer.ip();
     let service = service_fn({
         let (site, progress) = (Rc::clone(&site), Rc::clone(&progress));
         move |request: Request<Incoming>| {
@@ -35,7 +39,7 @@ pub(super) async fn serve<H: Handler>(io: ClientIo, connection: Rc<Connection>, 
         }
     });
     let io = TokioIo::new(Watched::new(Lingering::new(io), Rc::clone(&progress)));
-    let streams = Local { progress: Rc::clone(&progress), body_stall: site.limits.body_stall };
+    let streams = Local { progress: Rc::clone(&progress), least: site.limits.least_pace() };
     let mut http = std::pin::pin!(settings(&site, streams).serve_connection(io, service));
     let mut deadline = Deadline::new(&progress, &site.limits);
     let mut phases = site.phase.clone();
@@ -54,7 +58,12 @@ pub(super) async fn serve<H: Handler>(io: ClientIo, connection: Rc<Connection>, 
                 // The client hears which requests were not begun (RFC 9113 section 6.8).
                 Step::Overdue(Overdue::Idle) if !ending => progress.start_over(),
                 Step::Overdue(_) | Step::Ended(Ok(())) => return,
-                Step::Ended(Err(error)) => return tracing::debug!(%error, "HTTP/2 connection ended"),
+                Step::Ended(Err(error)) => {
+                    if breaks_the_rules(&error) {
+                        site.handler.refused(client, Refusal::BrokenHttp2);
+                    }
+                    return tracing::debug!(%error, "HTTP/2 connection ended");
+                }
             },
         }
         ending = true;
@@ -67,16 +76,22 @@ enum Step {
     Overdue(Overdue),
 }
 
+/// Whether the connection ended with a GOAWAY of ours that blames the client (RFC 9113 section 5.4.1).
+fn breaks_the_rules(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| cause.is_library() && cause.is_go_away())
+}
+
 /// Runs the streams of a connection on the worker's own thread.
 #[derive(Clone)]
 struct Local {
     progress: Rc<Progress>,
-    body_stall: Duration,
+    least: LeastPace,
 }
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
     fn execute(&self, stream: F) {
-        tokio::task::spawn_local(patiently(stream, Rc::clone(&self.progress), self.body_stall));
+        tokio::task::spawn_local(patiently(stream, Rc::clone(&self.progress), self.least));
     }
 }
 

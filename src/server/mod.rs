@@ -19,6 +19,7 @@ mod phase;
 mod pieces;
 mod proxy_header;
 mod redirect;
+mod refusal;
 mod scanner;
 mod stalled;
 #[cfg(test)]
@@ -35,7 +36,9 @@ use std::time::Duration;
 pub use self::connection::{ClientIo, ClientSide, Connection, Handler, Tunnel, Tunnelling};
 pub use self::drain::Drained;
 pub use self::early_error::{EarlyErrors, Refusals};
+pub use self::refusal::Refusal;
 pub use self::worker::{Gauges, Server, StartError};
+use crate::pace::LeastPace;
 
 /// Where to listen and within which bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +76,8 @@ pub struct Limits {
     pub rest_after: Duration,
     /// For the next piece of a body, in either direction.
     pub body_stall: Duration,
+    /// Bytes a second that a client must send or take on average while it is waited for; 0 = any.
+    pub min_rate: u64,
     /// Bytes of a request head.
     pub header_bytes: usize,
     /// Header lines of a request.
@@ -81,6 +86,14 @@ pub struct Limits {
     pub body_bytes: Option<u64>,
     /// Requests under way at once on one HTTP/2 connection.
     pub streams: u32,
+}
+
+impl Limits {
+    /// What must pass at least while a client is waited for.
+    #[must_use]
+    pub fn least_pace(&self) -> LeastPace {
+        LeastPace::new(self.min_rate, self.body_stall)
+    }
 }
 
 /// Certificates and protocol versions.

@@ -1,6 +1,6 @@
 //! Where one client connection is between two requests, and how long it may stay there.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use super::Limits;
 use super::drain::{Count, Counted};
 use crate::clock::Stopwatch;
+use crate::pace::{Pace, TooSlow};
 
 /// What a connection does at the moment.
 #[derive(Debug)]
@@ -24,9 +25,10 @@ pub(super) struct Progress {
     answering: Cell<bool>,
     closing: Cell<bool>,
     turn: Cell<Turn>,
+    taken: Cell<u64>,
     waiting: Cell<Waiting>,
     since: Cell<Stopwatch>,
-    write_blocked: Cell<Option<Stopwatch>>,
+    writing: RefCell<Pace>,
 }
 
 /// What a connection without a request waits for.
@@ -69,7 +71,7 @@ pub(super) enum Overdue {
     Rest,
     /// A request head did not become complete.
     Head,
-    /// The client does not take the response.
+    /// The client does not take the response, or takes it too slowly.
     Write,
 }
 
@@ -82,9 +84,10 @@ impl Progress {
             answering: Cell::new(false),
             closing: Cell::new(false),
             turn: Cell::new(Turn::Unknown),
+            taken: Cell::new(0),
             waiting: Cell::new(Waiting::First),
             since: Cell::new(Stopwatch::start()),
-            write_blocked: Cell::new(None),
+            writing: RefCell::default(),
         }
     }
 
@@ -125,16 +128,27 @@ impl Progress {
         self.turn.get()
     }
 
-    pub(super) fn set_turn(&self, turn: Turn) {
-        self.turn.set(turn);
+    /// Bytes of bodies that were taken to be sent since [`Self::ask_whose_turn`].
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.get()
     }
 
-    pub(super) fn write_is_blocked(&self, blocked: bool) {
-        match (blocked, self.write_blocked.get()) {
-            (true, None) => self.write_blocked.set(Some(Stopwatch::start())),
-            (false, Some(_)) => self.write_blocked.set(None),
-            _ => {}
-        }
+    /// Forgets whose turn it was, to learn it anew.
+    pub(super) fn ask_whose_turn(&self) {
+        self.turn.set(Turn::Unknown);
+        self.taken.set(0);
+    }
+
+    /// There is no room for more bytes until the client has taken some.
+    pub(super) fn write_is_blocked(&self) {
+        self.writing.borrow_mut().wait();
+    }
+
+    /// So many bytes were written, or there is room again.
+    pub(super) fn wrote(&self, bytes: usize) {
+        let mut writing = self.writing.borrow_mut();
+        writing.go_on();
+        writing.passed(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
     /// A request head is complete.
@@ -147,6 +161,13 @@ impl Progress {
     pub(super) fn hold(self: &Rc<Self>) -> Hold {
         self.open.set(self.open.get() + 1);
         Hold(Rc::clone(self))
+    }
+
+    /// A piece of a response is to be sent.
+    fn take(&self, bytes: usize) {
+        self.taken.set(self.taken.get().saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX)));
+        self.turn.set(Turn::Client);
+        self.answer_goes_on();
     }
 
     fn end(&self) {
@@ -170,8 +191,8 @@ impl Progress {
     fn check(&self, limits: &Limits) -> Result<Duration, Overdue> {
         // What is waited for may change while the timer runs.
         let at_most = limits.request_head.min(limits.keep_alive).min(limits.body_stall);
-        if let Some(blocked) = self.write_blocked.get() {
-            return left(limits.body_stall, blocked).ok_or(Overdue::Write).map(|left| left.min(at_most));
+        if let Some(left) = self.check_writing(limits)? {
+            return Ok(left.min(at_most));
         }
         if self.open.get() > 0 {
             return Ok(at_most);
@@ -195,6 +216,14 @@ impl Progress {
             None if self.is_answering() || self.closing.get() => Ok(idle),
             None => Err(Overdue::Rest),
         }
+    }
+
+    /// None if the client takes what there is.
+    fn check_writing(&self, limits: &Limits) -> Result<Option<Duration>, Overdue> {
+        let mut writing = self.writing.borrow_mut();
+        let Some(blocked) = writing.current_wait() else { return Ok(None) };
+        let next_look = writing.check(&limits.least_pace()).map_err(|TooSlow| Overdue::Write)?;
+        left(limits.body_stall, blocked).ok_or(Overdue::Write).map(|left| Some(left.min(next_look)))
     }
 }
 
@@ -247,10 +276,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        self.exchange.progress.set_turn(Turn::Server);
+        self.exchange.progress.turn.set(Turn::Server);
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        self.exchange.progress.set_turn(Turn::Client);
-        self.exchange.progress.answer_goes_on();
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        self.exchange.progress.take(data.map_or(0, Bytes::len));
         Poll::Ready(frame)
     }
 

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::ready;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -11,24 +12,26 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
-use super::connection;
+use super::connection::{self, Handler};
 use super::drain::{Count, last_call};
 use super::early_error::Guarded;
 use super::phase::{Between, Progress};
+use super::refusal::Refusal;
 use super::worker::Site;
 
 /// Answers every request with the same target over https.
-pub(super) async fn serve<H>(stream: TcpStream, site: Rc<Site<H>>) {
+pub(super) async fn serve<H: Handler>(stream: TcpStream, peer: SocketAddr, site: Rc<Site<H>>) {
     let mut phases = site.phase.clone();
     let progress = Rc::new(Progress::new(Count::default(), Between::Heads));
     let service = service_fn({
         let (site, progress) = (Rc::clone(&site), Rc::clone(&progress));
         move |request| {
             let response = respond(&request, site.https_port, &site.early.load().redirect);
+            if response.status() == StatusCode::BAD_REQUEST {
+                site.handler.refused(peer.ip(), Refusal::Malformed);
+            }
             ready(Ok::<_, Infallible>(progress.begin().answer_with(response)))
         }
     });
@@ -52,17 +55,13 @@ pub(super) async fn serve<H>(stream: TcpStream, site: Rc<Site<H>>) {
     };
     let parts = http.into_parts();
     let guarded = parts.io.into_inner();
-    let answers = site.early.load_full();
     let refusal = match ended {
-        Err(error) if error.is_parse() => {
-            guarded.refusal(&answers.clear, &parts.read_buf, site.limits.header_bytes)
-        }
+        Err(error) if error.is_parse() => guarded.refusal(&parts.read_buf, site.limits.header_bytes),
         _ => None,
     };
     let mut io = guarded.into_inner();
     if let Some(refusal) = refusal {
-        // The client may be gone already.
-        let _gone = timeout(site.limits.body_stall, io.write_all(refusal)).await;
+        connection::refuse(&mut io, peer, &site, refusal, |answers| &answers.clear).await;
     }
     // The body of the request, if it has one, is still unread.
     connection::close(io).await;

@@ -27,9 +27,21 @@ impl<S> Watched<S> {
         self.io
     }
 
-    fn note<T>(&self, written: Poll<T>) -> Poll<T> {
-        self.progress.write_is_blocked(written.is_pending());
+    fn note_written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.note(&written, |&bytes| bytes);
         written
+    }
+
+    fn note_done(&self, done: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        self.note(&done, |()| 0);
+        done
+    }
+
+    fn note<T>(&self, result: &Poll<io::Result<T>>, bytes: impl FnOnce(&T) -> usize) {
+        match result {
+            Poll::Pending => self.progress.write_is_blocked(),
+            Poll::Ready(result) => self.progress.wrote(result.as_ref().map_or(0, bytes)),
+        }
     }
 }
 
@@ -60,7 +72,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         } else {
             io.poll_write(context, data)
         };
-        self.note(written)
+        self.note_written(written)
     }
 
     fn poll_write_vectored(
@@ -75,7 +87,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         } else {
             io.poll_write_vectored(context, data)
         };
-        self.note(written)
+        self.note_written(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -84,11 +96,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(context);
-        self.note(flushed)
+        self.note_done(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let ended = Pin::new(&mut self.io).poll_shutdown(context);
-        self.note(ended)
+        self.note_done(ended)
     }
 }

@@ -208,7 +208,7 @@ impl Metrics {
 /// What one worker counts of its requests.
 #[derive(Debug, Default)]
 pub struct RequestCounters {
-    by_outcome_and_class: [[AtomicU64; CLASSES]; Outcome::ALL.len()],
+    by_outcome_and_class: [[AtomicU64; CLASSES.len()]; Outcome::ALL.len()],
     by_duration: [AtomicU64; BUCKETS.len() + 1],
     microseconds: AtomicU64,
     bytes: AtomicU64,
@@ -219,11 +219,7 @@ pub struct RequestCounters {
 impl RequestCounters {
     /// Counts one request that was answered with `status` and `bytes` of body.
     pub fn count(&self, outcome: Outcome, status: u16, duration: Duration, bytes: u64) {
-        let class = usize::from(status / 100).saturating_sub(1);
-        if let Some(counter) = self.by_outcome_and_class.get(outcome as usize).and_then(|row| row.get(class))
-        {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
+        self.count_answer(outcome, status);
         let microseconds = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let bucket = BUCKETS.iter().take_while(|&&bound| microseconds > bound).count();
         if let Some(counter) = self.by_duration.get(bucket) {
@@ -231,6 +227,20 @@ impl RequestCounters {
         }
         self.microseconds.fetch_add(microseconds, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts what was refused before it was a request: it took no time and no body. Without a status
+    /// its connection was closed.
+    pub fn count_unheard(&self, status: Option<u16>) {
+        self.count_answer(Outcome::Refused, status.unwrap_or_default());
+    }
+
+    fn count_answer(&self, outcome: Outcome, status: u16) {
+        let class = usize::from(status / 100);
+        if let Some(counter) = self.by_outcome_and_class.get(outcome as usize).and_then(|row| row.get(class))
+        {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Notes how many streams the worker has open.
@@ -268,13 +278,12 @@ impl Sources {
             MetricType::Counter,
         )?;
         for outcome in Outcome::ALL {
-            for class in 0..CLASSES {
+            for (class, status) in CLASSES.iter().enumerate() {
                 let total = sum(workers.iter().filter_map(|worker| {
                     worker.by_outcome_and_class.get(outcome as usize).and_then(|row| row.get(class))
                 }));
                 if total > 0 {
-                    let labels =
-                        [("outcome", outcome.as_str().to_owned()), ("status", format!("{}xx", class + 1))];
+                    let labels = [("outcome", outcome.as_str()), ("status", status)];
                     family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&total, None)?;
                 }
             }
@@ -398,8 +407,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Classes of status: 1xx to 5xx.
-const CLASSES: usize = 5;
+/// Classes of status; `none` is for connections that were closed without an answer.
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Upper bounds of the durations, in microseconds.
 const BUCKETS: [u64; 12] =

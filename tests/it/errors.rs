@@ -84,6 +84,32 @@ fn a_body_beyond_the_limit_is_a_413_whether_it_says_so_or_not() {
 }
 
 #[test]
+fn a_route_may_take_shorter_or_longer_bodies_than_the_others() {
+    let backend = Backend::start();
+    let setup = |small: &str| {
+        Setup::in_front_of(&backend.url())
+            .set("server.limits.body_bytes", "'1KiB'")
+            .route("path = '/public/large'; upstream = 'app'; access = 'public'; body_bytes = '2KiB'")
+            .route("path = '/public/any'; upstream = 'app'; access = 'public'; body_bytes = '0'")
+            .route(&format!(
+                "path = '/public/small'; upstream = 'app'; access = 'public'; body_bytes = '{small}'"
+            ))
+    };
+    let gateway = Gateway::start(&setup("10B"));
+    for visitor in [gateway.visitor(), gateway.visitor().over_h2()] {
+        let status = |path: &str, bytes| visitor.post(path, vec![b'x'; bytes]).status;
+        assert_eq!([1024, 1025].map(|bytes| status("/public", bytes)), [200, 413]);
+        assert_eq!([2048, 2049].map(|bytes| status("/public/large", bytes)), [200, 413]);
+        assert_eq!([10, 11].map(|bytes| status("/public/small", bytes)), [200, 413]);
+        assert_eq!(status("/public/any", 1 << 20), 200);
+    }
+    setup("11B").write_to(&gateway.folder);
+    gateway.reload().expect("a reload");
+    let visitor = gateway.visitor();
+    assert_eq!([11, 12].map(|bytes| visitor.post("/public/small", vec![b'x'; bytes]).status), [200, 413]);
+}
+
+#[test]
 fn an_upload_that_stands_still_is_a_408() {
     let backend = Backend::with_head(|peer| {
         while peer.read_some().is_some() {}

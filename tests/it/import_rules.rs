@@ -159,6 +159,7 @@ const ROOMS: &[Room] = &[
     room(0, "clock", &[]),
     room(0, "identity", &[]),
     room(0, "ip_text", &[]),
+    room(1, "pace", &[]),
     room(1, "telemetry", &[]),
     room(1, "storage", &[]),
     room(2, "session", &[]),

@@ -45,6 +45,7 @@ mod routes;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod session;
+mod slow_clients;
 mod stop;
 mod stores;
 mod streams;

@@ -7,8 +7,9 @@ use std::thread;
 
 use rustls::RootCertStore;
 
+use crate::harness::backend::HELLO;
 use crate::harness::gateway::{passing, prepared};
-use crate::harness::{Backend, Client, Folder, Gateway, Raw, Setup};
+use crate::harness::{After, Backend, Client, Folder, Gateway, Raw, Setup, eventually};
 
 #[test]
 fn twenty_restarts_under_load_lose_no_request() {
@@ -54,6 +55,48 @@ fn a_socket_that_no_listener_wants_keeps_the_gateway_from_starting() {
     assert!(said.contains(&format!("listens on {address}, which is in none of")), "{said}");
 }
 
+#[test]
+fn a_new_process_serves_everybody_while_the_old_one_finishes_its_requests() {
+    let backend = Backend::with(|peer| {
+        if peer.request.target() == "/public/long" {
+            peer.wait();
+        }
+        peer.write(HELLO);
+        After::KeepAlive
+    });
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let address = socket.local_addr().expect("its address");
+    let setup = Setup::in_front_of(&backend.url()).set("server.https", &format!("['{address}']"));
+    let old = Gateway::spawn_on(&socket, prepared(Folder::new(), &setup));
+    let alice = old.visitor().signed_in_as("alice");
+    let mut long = old.raw();
+    long.write("GET /public/long HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    eventually("the long request", || backend.received().target().ends_with("/long").then_some(()));
+    old.terminate();
+    eventually("the admin socket to be free", || (!old.folder.path("admin.sock").exists()).then_some(()));
+    let new = Gateway::spawn_on(&socket, old.folder.shared());
+    let stranger = new.visitor();
+    assert_eq!(stranger.get("/public").status, 200);
+    assert_eq!(alice.moved_to(address).get("/").status, 200, "the session of the old process");
+    let ada = new.visitor().signed_in_as("ada");
+    assert_eq!(ada.get("/admin").status, 200);
+    let stats = new.folder.run(&["sessions", "stats"]);
+    assert_eq!(stats.code, 0, "{}", stats.stderr);
+    assert!(!old.printed().contains("stopped"), "the old process still works");
+    backend.release();
+    assert_eq!(long.response().text(), "hello");
+    let (code, printed, folder) = old.ended();
+    assert_eq!(code, 0, "{printed}");
+    assert!(printed.contains("stopped cut_requests=0 cut_tunnels=0"), "{printed}");
+    assert!(folder.path("admin.sock").exists(), "the new process's own");
+    assert_eq!([alice.moved_to(address).get("/").status, ada.get("/admin").status], [200; 2]);
+    let trail = new.audit_trail();
+    assert_eq!(trail.len(), folder.read("audit.log").lines().count(), "whole lines");
+    for (kind, count) in [("sys_startup", 2), ("sys_shutdown", 1), ("authn_login_success", 2)] {
+        assert_eq!(trail.iter().filter(|event| event["event"] == kind).count(), count, "{kind}");
+    }
+}
+
 /// Asks until it is told to stop, and counts what came of it.
 #[derive(Default)]
 struct Load {
@@ -87,9 +130,7 @@ impl Load {
     /// Returns when more was asked and answered.
     fn wait_for_some(&self) {
         let before = self.answered.load(Ordering::Relaxed);
-        crate::harness::eventually("answers", || {
-            (self.answered.load(Ordering::Relaxed) > before + 50).then_some(())
-        });
+        eventually("answers", || (self.answered.load(Ordering::Relaxed) > before + 50).then_some(()));
     }
 }
 

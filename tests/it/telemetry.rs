@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::harness::assumptions::event;
 use crate::harness::client::{LOGIN, SESSION_COOKIE};
-use crate::harness::{Backend, Gateway, PASSWORD, Setup, Upload, eventually};
+use crate::harness::frames::{DATA, frame};
+use crate::harness::{Backend, Frames, Gateway, PASSWORD, Setup, Upload, eventually};
 
 #[test]
 fn every_request_is_one_line_of_text() {
@@ -59,6 +60,64 @@ fn every_request_is_one_line_of_json() {
     assert_eq!(code, 0);
     for line in printed.lines() {
         serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    }
+}
+
+#[test]
+fn what_never_becomes_a_request_is_one_line_and_one_count_too() {
+    let backend = Backend::start();
+    let setup = logged(&backend, "text")
+        .set("server.http", "['127.0.0.1:0']")
+        .set("server.limits.header_bytes", "'8KiB'")
+        .set("server.limits.request_head", "'1s'");
+    let gateway = Gateway::spawn(&setup);
+    let long = "x".repeat(9 << 10);
+    let cases = [
+        ("nonsense\r\n\r\n".to_owned(), 400, "malformed_head"),
+        (format!("GET /{long} HTTP/1.1\r\nHost: localhost\r\n\r\n"), 414, "uri_too_long"),
+        (format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {long}\r\n\r\n"), 431, "header_too_large"),
+        ("GET / HTTP/1.1\r\nHost:".to_owned(), 408, "head_timeout"),
+    ];
+    for (head, status, reason) in cases {
+        assert_eq!(gateway.raw().write(head).response().status, status, "{reason}");
+        let line = gateway.line_with(&[reason]);
+        let said = format!(" 127.0.0.1 - \"- - HTTP/1.1\" {status} 0 0.000ms refused/{reason} - -");
+        assert!(line.ends_with(&said), "{line}");
+        assert_eq!(gateway.printed().matches(reason).count(), 1, "{reason}");
+    }
+    assert_eq!(gateway.raw_http().write("nonsense\r\n\r\n").response().status, 400);
+    let twice = || Some(gateway.printed()).filter(|log| log.matches("refused/malformed_head").count() == 2);
+    eventually("the line of the clear-text listener", twice);
+    let mut rules = Frames::open(gateway.raw_h2());
+    rules.send(&frame(DATA, 0, 0, b"for no stream"));
+    assert!(rules.is_sent_away());
+    let line = gateway.line_with(&["http2_error"]);
+    assert!(line.ends_with(" 127.0.0.1 - \"- - HTTP/2\" 0 0 0.000ms refused/http2_error - -"), "{line}");
+    for (status, count) in [("4xx", 5.0), ("none", 1.0)] {
+        let name = format!("vestibule_requests_total{{outcome=\"refused\",status=\"{status}\"}}");
+        assert!((gateway.metric(&name) - count).abs() < 0.5, "{}", gateway.admin("/metrics").text());
+    }
+    assert_eq!(backend.connections(), 0);
+}
+
+#[test]
+fn a_refused_connection_is_one_line_of_json() {
+    let backend = Backend::start();
+    let crowded = logged(&backend, "json").set("server.limits.connections_per_address", "1");
+    let behind_a_proxy = logged(&backend, "json")
+        .set("server.proxy_protocol", "true")
+        .set("server.trusted_proxies", "['192.0.2.1']");
+    for (setup, reason) in [(crowded, "connections_per_address"), (behind_a_proxy, "no_proxy_header")] {
+        let gateway = Gateway::spawn(&setup);
+        let first = gateway.visitor();
+        let _takes_the_place = first.ask("GET", "/public").try_send();
+        assert!(gateway.raw().write("GET / HTTP/1.1\r\n\r\n").is_closed(), "{reason}");
+        let line: Value = serde_json::from_str(&gateway.line_with(&[reason])).expect("JSON");
+        assert_eq!((&line["outcome"], &line["reason"]), (&"refused".into(), &reason.into()));
+        assert_eq!((&line["client"], &line["status"]), (&"127.0.0.1".into(), &0.into()));
+        assert_eq!((&line["method"], &line["path"]), (&"-".into(), &"-".into()));
+        let name = "vestibule_requests_total{outcome=\"refused\",status=\"none\"}";
+        assert!(gateway.metric(name) >= 1.0, "{}", gateway.admin("/metrics").text());
     }
 }
 

@@ -35,8 +35,8 @@ use crate::server::inherited::Inherited;
 use crate::server::tls::Tls;
 use crate::server::tls::certificates::Certificates;
 use crate::server::{
-    CertificateFiles, ClientSide, Config, Connection, EarlyErrors, Handler, Limits, Refusals, Server,
-    StartError, TlsConfig, TlsVersion, listeners,
+    CertificateFiles, ClientSide, Config, Connection, EarlyErrors, Handler, Limits, Refusal, Refusals,
+    Server, StartError, TlsConfig, TlsVersion, listeners,
 };
 
 /// Runs a test; one that hangs fails.
@@ -233,6 +233,8 @@ impl Handler for Rooms {
         false
     }
 
+    fn refused(&self, _client: IpAddr, _refusal: Refusal) {}
+
     async fn handle(&self, request: Request<Incoming>, connection: &Connection) -> Response<RoomBody> {
         let stage = Arc::clone(&self.0);
         match request.uri().path() {
@@ -337,6 +339,7 @@ fn config(certificates: Vec<CertificateFiles>) -> Config {
             request_head: PATIENCE,
             keep_alive: PATIENCE,
             body_stall: PATIENCE,
+            min_rate: 0,
             header_bytes: 64 << 10,
             // So that connections rest between the requests of every test.
             rest_after: Duration::from_millis(1),

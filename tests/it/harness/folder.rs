@@ -15,7 +15,7 @@ use vestibule::session::keyring::KeyRing;
 /// A temporary folder with an own certificate authority.
 #[derive(Debug)]
 pub(crate) struct Folder {
-    place: TempDir,
+    place: Arc<TempDir>,
     authority: Arc<CertifiedIssuer<'static, KeyPair>>,
 }
 
@@ -44,13 +44,18 @@ impl Folder {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let authority = CertifiedIssuer::self_signed(params, key).expect("a certificate authority");
-        Self { place, authority: Arc::new(authority) }
+        Self { place: Arc::new(place), authority: Arc::new(authority) }
+    }
+
+    /// The same folder for one more process of the same gateway.
+    pub(crate) fn shared(&self) -> Self {
+        Self { place: Arc::clone(&self.place), authority: Arc::clone(&self.authority) }
     }
 
     /// A folder for one more gateway of the same service: the same certificate and keys.
     pub(crate) fn twin(&self) -> Self {
         let place = tempfile::Builder::new().prefix("vestibule-").tempdir().expect("a temporary folder");
-        let twin = Self { place, authority: Arc::clone(&self.authority) };
+        let twin = Self { place: Arc::new(place), authority: Arc::clone(&self.authority) };
         for name in ["gateway.pem", "gateway.key", "keys.toml"] {
             twin.write(name, &self.read(name));
         }
