@@ -6,16 +6,17 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 
-use crate::gateway::{Access, Activity, HostPattern, Route, Who};
+use crate::gateway::{Access, Activity, Demand, HostPattern, Route, Second, Who};
 use crate::identity::{Group, NameError, UserId};
 
 use super::address::{host_pattern, network};
 use super::path::{is_within, prefix};
 use super::problem::{Wrong, quoted};
-use super::read::{Empty, Section};
+use super::read::{Empty, Section, Zero};
 use super::upstream::Upstreams;
 
 /// Reads every `[[route]]`; `portal` is the path of the gateway's own pages.
@@ -52,12 +53,31 @@ fn read_one(section: &mut Section<'_>, upstreams: &Upstreams) -> Route {
     let methods = section.list("methods", Empty::Refused, method).unwrap_or_default();
     let networks = section.list("networks", Empty::Refused, network).unwrap_or_default();
     let activity = section.one_of("activity", Activity::Any, &ACTIVITIES, &[]);
-    section.later(&["mfa", "fresh"]);
+    let demand = read_demand(section);
     check_upstream(section, level);
     check_effects(section, level);
     let access = access(level, Who { users, groups });
     let line = section.place().map_or(0, |place| place.line);
-    Route { host, path, upstream, access, methods, networks, activity, line }
+    Route { host, path, upstream, access, methods, networks, demand, activity, line }
+}
+
+fn read_demand(section: &mut Section<'_>) -> Demand {
+    let flag = |asked| if asked { Second::Any } else { Second::NotAsked };
+    let second = section.flag_or("mfa", flag, passkey).unwrap_or_default();
+    let fresh = section.duration("fresh", Duration::from_mins(5), Zero::Refused);
+    Demand { second, fresh: section.gives("fresh").then_some(fresh) }
+}
+
+fn passkey(text: &str) -> Result<Second, Wrong> {
+    match text {
+        "passkey" => {
+            Err(Wrong::new("this version has no passkeys").help("write `true` for any second factor"))
+        }
+        _ => {
+            Err(Wrong::new(format!("{} is no second factor", quoted(text)))
+                .help("write `true` for any of them"))
+        }
+    }
 }
 
 fn access(level: Level, who: Who) -> Access {
@@ -83,9 +103,11 @@ fn check_effects(section: &mut Section<'_>, level: Level) {
     }
     let (idle_keys, why): (&[_], _) = match level {
         Level::Login => return,
-        Level::Optional => (&["users", "groups"], "nobody needs to log in"),
-        Level::Public => (&["users", "groups", "activity"], "nobody needs to log in"),
-        Level::Deny => (&["users", "groups", "methods", "networks", "activity"], "nobody passes"),
+        Level::Optional => (&["users", "groups", "mfa", "fresh"], "nobody needs to log in"),
+        Level::Public => (&["users", "groups", "mfa", "fresh", "activity"], "nobody needs to log in"),
+        Level::Deny => {
+            (&["users", "groups", "mfa", "fresh", "methods", "networks", "activity"], "nobody passes")
+        }
     };
     let level = LEVELS.iter().find(|(_, other)| *other == level).map_or("", |(name, _)| *name);
     let given: Vec<_> = idle_keys.iter().filter(|key| section.gives(key)).collect();

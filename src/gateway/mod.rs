@@ -38,7 +38,8 @@ use http::{HeaderName, Method, Request, Response, Uri, header};
 use hyper::body::Incoming;
 
 pub use self::settings::{
-    Access, Activity, Config, HeadersConfig, HostPattern, IdentityHeaders, Profile, Route, Who,
+    Access, Activity, Config, Demand, HeadersConfig, HostPattern, IdentityHeaders, Profile, Route, Second,
+    Who,
 };
 
 use self::body::ResponseBody;
@@ -181,6 +182,7 @@ impl Gateway {
             method: request.method(),
             client: record.client,
             caller: caller.as_caller(),
+            now: record.time(),
         };
         match decision::decide(question) {
             Decision::Allow(permit) => {
@@ -189,6 +191,10 @@ impl Gateway {
             Decision::AskLogin(guest) => {
                 record.outcome = Outcome::LoginNeeded;
                 answers::ask_login(&snapshot.portal, guest, &canonical, &request).map(Answered::Own)
+            }
+            Decision::StepUp(missing) => {
+                record.outcome = Outcome::LoginNeeded;
+                answers::ask_confirm(&snapshot.portal, missing, &canonical, &request).map(Answered::Own)
             }
             Decision::Forbid(why) => Err(self.forbid(why, record)),
             Decision::MethodNotAllowed => Err(Reject::MethodNotAllowed(allowed(&place.route.methods))),

@@ -121,6 +121,7 @@ mod tests {
             access,
             methods: Vec::new(),
             networks: Vec::new(),
+            demand: super::super::Demand::default(),
             activity: crate::gateway::Activity::Any,
             line: 1,
         };

@@ -71,6 +71,7 @@ impl Portal {
         self.end_chosen(visit, user, None).await?;
         match self.begin(visit, &proof).await? {
             Begun::SignedIn(response) => spend(response),
+            Begun::FactorNeeded(has) => self.ask_factor(visit, &proof, &has, None),
             Begun::AtLimit(sessions) => {
                 self.ask_which_to_end(visit, &proof, &sessions, Some(strings::STILL_AT_LIMIT))
             }
@@ -79,7 +80,11 @@ impl Portal {
     }
 
     /// The login page, filled with what an old proof tells.
-    fn ask_again(&self, visit: &Visit<'_>, refused: &Refused) -> Result<Response<Bytes>, PortalError> {
+    pub(super) fn ask_again(
+        &self,
+        visit: &Visit<'_>,
+        refused: &Refused,
+    ) -> Result<Response<Bytes>, PortalError> {
         let filled = match refused {
             Refused::Expired(proof) => Filled::of(proof),
             Refused::Untrusted => Filled::new(ReturnTo::default()),

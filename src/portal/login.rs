@@ -15,10 +15,13 @@ use serde::Serialize;
 use super::csrf::{self, Forged, Nonce};
 use super::proof::Proof;
 use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, page, strings};
+use crate::identity::Factor;
+use crate::login::factors::Summary;
 use crate::login::{Attempt, Outcome};
 use crate::secret::Secret;
 use crate::session::engine::{EndReason, Login, OpenError, Opened};
 use crate::session::lifetime::Remember;
+use crate::session::proofs::Proofs;
 use crate::session::record::Session;
 
 impl Portal {
@@ -44,12 +47,9 @@ impl Portal {
         match self.attempt(visit, &user).await? {
             Outcome::Proved(identity, method) => {
                 let (remember, next) = (filled.remember, filled.next.clone());
-                let proof = Proof { identity, method, remember, next, issued: self.clock.now() };
-                match self.begin(visit, &proof).await? {
-                    Begun::SignedIn(response) => Ok(response),
-                    Begun::AtLimit(sessions) => self.ask_which_to_end(visit, &proof, &sessions, None),
-                    Begun::Disabled => self.refuse(visit, filled),
-                }
+                let issued = self.clock.now();
+                let proofs = Proofs::default().with(Factor::Password, issued);
+                self.begin_or_ask(visit, &Proof { identity, method, proofs, remember, next, issued }).await
             }
             Outcome::Refused => self.refuse(visit, filled),
             Outcome::Throttled { retry_after } => {
@@ -131,11 +131,18 @@ impl Portal {
 
     /// Begins the session of somebody who proved who they are.
     pub(super) async fn begin(&self, visit: &Visit<'_>, proof: &Proof) -> Result<Begun, PortalError> {
+        // SECURITY: the one place where sessions begin, so that no way in leaves the factor out.
+        if proof.proofs.second().is_none() {
+            let has = self.factors.of(&proof.identity.user).await?;
+            if has.has_second() {
+                return Ok(Begun::FactorNeeded(has));
+            }
+        }
         if let Caller::Known(earlier) = self.caller(visit, Activity::DoesNotCount).await? {
             self.engine.end(&earlier, EndReason::Replaced).await?;
         }
-        let Proof { identity, method, remember, next, .. } = proof.clone();
-        let login = Login { identity, method, remember, device: visit.device() };
+        let Proof { identity, method, proofs, remember, next, .. } = proof.clone();
+        let login = Login { identity, method, proofs, remember, device: visit.device() };
         let Opened { cookies, session } = match self.engine.open(login).await {
             Err(OpenError::AtLimit(sessions)) => return Ok(Begun::AtLimit(sessions)),
             opened => opened?,
@@ -167,6 +174,8 @@ impl Portal {
 pub(super) enum Begun {
     /// A session; the way to where it was wanted.
     SignedIn(Response<Bytes>),
+    /// Nothing: the user has these factors, and has shown none.
+    FactorNeeded(Summary),
     /// Nothing: the user has as many sessions as they may have.
     AtLimit(Vec<Arc<Session>>),
     /// Nothing: the account may no longer sign in.
@@ -232,11 +241,11 @@ fn note(reason: Option<&str>) -> Option<&'static str> {
     match reason {
         Some(REASON_EXPIRED) => Some(strings::SESSION_EXPIRED),
         Some(REASON_SIGNED_OUT) => Some(strings::SIGNED_OUT),
-        _ => None,
+        other => strings::changed(other),
     }
 }
 
-fn retry(mut response: Response<Bytes>, after: Duration) -> Response<Bytes> {
+pub(super) fn retry(mut response: Response<Bytes>, after: Duration) -> Response<Bytes> {
     let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     response

@@ -172,7 +172,7 @@ struct ErrorContext<'a> {
 const PERMISSIONS: &str = "accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), usb=()";
 
 /// All of them end in `.html`: that is what turns escaping on.
-const SOURCES: [(&str, &str); 8] = [
+const SOURCES: [(&str, &str); 15] = [
     ("builtin.html", include_str!("templates/builtin.html")),
     ("base.html", include_str!("templates/base.html")),
     ("login.html", include_str!("templates/login.html")),
@@ -180,6 +180,13 @@ const SOURCES: [(&str, &str); 8] = [
     ("switch.html", include_str!("templates/switch.html")),
     ("logout.html", include_str!("templates/logout.html")),
     ("account.html", include_str!("templates/account.html")),
+    ("factor.html", include_str!("templates/factor.html")),
+    ("confirm.html", include_str!("templates/confirm.html")),
+    ("factors.html", include_str!("templates/factors.html")),
+    ("totp.html", include_str!("templates/totp.html")),
+    ("codes.html", include_str!("templates/codes.html")),
+    ("password.html", include_str!("templates/password.html")),
+    ("reset.html", include_str!("templates/reset.html")),
     ("error.html", include_str!("templates/error.html")),
 ];
 
