@@ -107,7 +107,8 @@ fn target<B>(canonical: &Canonical, request: &Request<B>) -> ReturnTo {
     ReturnTo::of(request.uri().path_and_query().unwrap_or(&canonical.target))
 }
 
-fn see_other(location: String) -> Result<Response<Bytes>, Reject> {
+/// Sends a browser on by GET.
+pub fn see_other(location: String) -> Result<Response<Bytes>, Reject> {
     let location = HeaderValue::try_from(location).map_err(|error| Reject::Internal(error.to_string()))?;
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::SEE_OTHER;

@@ -70,7 +70,7 @@ impl Portal {
         }
         self.end_chosen(visit, user, None).await?;
         match self.begin(visit, &proof).await? {
-            Begun::SignedIn(response) => spend(response),
+            Begun::SignedIn(response) => self.spend_nonce(visit, response),
             Begun::FactorNeeded(has) => self.ask_factor(visit, &proof, &has, None),
             Begun::AtLimit(sessions) => {
                 self.ask_which_to_end(visit, &proof, &sessions, Some(strings::STILL_AT_LIMIT))
@@ -91,13 +91,6 @@ impl Portal {
         };
         self.form(visit, StatusCode::FORBIDDEN, &filled.alarmed(strings::PROOF_EXPIRED.to_owned()))
     }
-}
-
-/// SECURITY: nobody keeps a list of the proofs that were used. Instead the browser gets another nonce, so
-/// that the page, if it is sent again from the history after a sign-out, signs nobody in.
-fn spend(mut response: Response<Bytes>) -> Result<Response<Bytes>, PortalError> {
-    response.headers_mut().append(SET_COOKIE, Nonce::generate()?.to_cookie());
-    Ok(response)
 }
 
 #[derive(Serialize)]

@@ -12,6 +12,7 @@ use http::header::{RETRY_AFTER, SET_COOKIE};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
+use super::confirm::after_confirming;
 use super::csrf::{self, Forged, Nonce};
 use super::proof::Proof;
 use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, page, strings};
@@ -27,7 +28,7 @@ use crate::session::record::Session;
 impl Portal {
     /// The form; for somebody who is signed in the question whether to go on or to switch.
     pub(super) async fn show_login(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
-        let next = ReturnTo::from_query(visit.query).outside(visit.portal);
+        let next = after_confirming(visit, ReturnTo::from_query(visit.query));
         let note = match self.caller(visit, Activity::DoesNotCount).await? {
             Caller::Known(session) => return Ok(self.offer_switch(visit, &session, &next)),
             Caller::Expired => Some(strings::SESSION_EXPIRED),
@@ -38,7 +39,7 @@ impl Portal {
 
     /// Looks at a form that came in.
     pub(super) async fn submit_login(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
-        let next = ReturnTo::parse(&visit.field("next").unwrap_or_default()).outside(visit.portal);
+        let next = after_confirming(visit, ReturnTo::parse(&visit.field("next").unwrap_or_default()));
         let user = visit.field("user").unwrap_or_default();
         let filled = Filled { user: &user, remember: self.wish(visit), ..Filled::new(next) };
         if let Err(forged) = self.check_login_form(visit) {
@@ -154,6 +155,7 @@ impl Portal {
             self.engine.end(&session, EndReason::AccountDisabled).await?;
             return enabled.map(|_| Begun::Disabled).map_err(PortalError::from);
         }
+        self.note_user(visit, &session.identity().user);
         let mut response = page::see_other(next.to_location());
         for cookie in cookies {
             response.headers_mut().append(SET_COOKIE, cookie);

@@ -29,12 +29,15 @@ pub mod assets;
 mod at_limit;
 mod builtin;
 mod confirm;
+mod continuing;
 pub mod csrf;
 mod device;
 mod enrolment;
 mod factor;
 mod factors;
 mod form;
+mod kept;
+mod kept_fields;
 mod login;
 mod logout;
 pub mod page;
@@ -49,6 +52,7 @@ pub mod strings;
 mod vault;
 
 pub use builtin::{BuiltinPage, builtin};
+pub use continuing::{Interrupted, Waiting};
 pub use login::REASON_EXPIRED;
 pub use page::{ErrorPage, Place, Reader};
 pub use return_to::ReturnTo;
@@ -56,6 +60,7 @@ pub use session_info::CHALLENGE;
 pub use vault::RingVault;
 
 use csrf::Forged;
+use kept::Kept;
 
 /// Settings of the gateway's own pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +75,7 @@ pub struct Portal {
     engine: Engine,
     login: Arc<Login>,
     factors: Factors,
+    kept: Kept,
     clock: Clock,
     audit: Audit,
     config: ArcSwap<Config>,
@@ -86,7 +92,15 @@ impl Portal {
         audit: Audit,
         config: Config,
     ) -> Self {
-        Self { engine, login, factors, clock, audit, config: ArcSwap::from_pointee(config) }
+        Self {
+            engine,
+            login,
+            factors,
+            kept: Kept::new(),
+            clock,
+            audit,
+            config: ArcSwap::from_pointee(config),
+        }
     }
 
     /// Other settings from the next request on.

@@ -172,7 +172,7 @@ struct ErrorContext<'a> {
 const PERMISSIONS: &str = "accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), usb=()";
 
 /// All of them end in `.html`: that is what turns escaping on.
-const SOURCES: [(&str, &str); 15] = [
+const SOURCES: [(&str, &str); 16] = [
     ("builtin.html", include_str!("templates/builtin.html")),
     ("base.html", include_str!("templates/base.html")),
     ("login.html", include_str!("templates/login.html")),
@@ -187,6 +187,7 @@ const SOURCES: [(&str, &str); 15] = [
     ("codes.html", include_str!("templates/codes.html")),
     ("password.html", include_str!("templates/password.html")),
     ("reset.html", include_str!("templates/reset.html")),
+    ("continue.html", include_str!("templates/continue.html")),
     ("error.html", include_str!("templates/error.html")),
 ];
 

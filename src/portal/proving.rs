@@ -40,6 +40,8 @@ impl Portal {
             ("/account/factors/codes" | "/account/factors/remove", Verb::Look) => {
                 Ok(visit.to("/account/factors"))
             }
+            ("/continue", Verb::Look) => self.show_continue(visit).await,
+            ("/continue", Verb::Post) => self.go_on(visit).await,
             ("/reset", Verb::Look) => self.show_reset(visit).await,
             ("/reset", Verb::Post) => self.submit_reset(visit).await,
             ("/account/factors", _) => Err(PortalError::MethodNotAllowed("GET, HEAD")),
@@ -195,9 +197,10 @@ const FRESH: Duration = Duration::from_mins(5);
 
 const BUSY_FOR: Duration = Duration::from_secs(2);
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "/login/factor",
     "/confirm",
+    "/continue",
     "/account/password",
     "/account/factors/totp",
     "/account/factors/codes",

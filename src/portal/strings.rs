@@ -23,6 +23,7 @@ pub struct Strings {
     pub builtin_lead: &'static str,
     pub builtin_title: &'static str,
     pub change_password: &'static str,
+    pub choose_again: &'static str,
     pub code: &'static str,
     pub code_lead: &'static str,
     pub codes: &'static str,
@@ -34,6 +35,11 @@ pub struct Strings {
     pub confirm: &'static str,
     pub confirm_lead: &'static str,
     pub confirm_title: &'static str,
+    pub continue_drop: &'static str,
+    pub continue_lead: &'static str,
+    pub continue_send: &'static str,
+    pub continue_title: &'static str,
+    pub continue_to: &'static str,
     pub email: &'static str,
     pub end_all_and_go_on: &'static str,
     pub end_chosen_and_go_on: &'static str,
@@ -102,6 +108,7 @@ pub const ENGLISH: Strings = Strings {
     builtin_lead: "This page stands in for your application and shows the request as it would get it.",
     builtin_title: "It works",
     change_password: "Change your password",
+    choose_again: "Choose the file again:",
     code: "Code",
     code_lead: "Open your authenticator app and type the code that it shows for this site.",
     codes: "Recovery codes",
@@ -113,6 +120,11 @@ pub const ENGLISH: Strings = Strings {
     confirm: "Confirm",
     confirm_lead: "Please confirm that it is still you.",
     confirm_title: "Is it still you?",
+    continue_drop: "Do not send it",
+    continue_lead: "You were sending a form when you had to show who you are. Nothing that you typed is lost, and nothing was sent.",
+    continue_send: "Continue sending",
+    continue_title: "Continue sending?",
+    continue_to: "The form goes to",
     email: "E-mail",
     end_all_and_go_on: "Sign out of all and continue",
     end_chosen_and_go_on: "Sign out there and continue",
@@ -197,6 +209,9 @@ pub const CODE_REFUSED: &str =
     "That code is not right, or was used already. Wait for the next one and try again.";
 /// The first code of a new application is wrong.
 pub const FIRST_CODE_REFUSED: &str = "That code does not fit. Check that the clock of your phone is right and type the code that it shows now.";
+/// A form is not kept any more, or was sent.
+pub const FORM_GONE: &str =
+    "There is no form of yours to send: it was sent already, or it was kept for too long.";
 /// The password of who is signed in is wrong.
 pub const PASSWORD_REFUSED: &str = "That password is not right.";
 /// A new password was typed in two ways.

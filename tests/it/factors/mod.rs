@@ -2,6 +2,7 @@
 
 mod account;
 mod confirm;
+mod continuing;
 mod login;
 mod reset;
 
