@@ -70,9 +70,9 @@ fn read_demand(section: &mut Section<'_>) -> Demand {
 
 fn passkey(text: &str) -> Result<Second, Wrong> {
     match text {
-        "passkey" => {
-            Err(Wrong::new("this version has no passkeys").help("write `true` for any second factor"))
-        }
+        "passkey" if cfg!(feature = "passkeys") => Ok(Second::Passkey),
+        "passkey" => Err(Wrong::new("this program was built without passkeys")
+            .help("write `true` for any second factor, or build it with `--features passkeys`")),
         _ => {
             Err(Wrong::new(format!("{} is no second factor", quoted(text)))
                 .help("write `true` for any of them"))

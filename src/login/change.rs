@@ -8,7 +8,7 @@ use super::accounts::AccountsError;
 use super::factors::{FactorStore, SqliteFactors};
 use super::password::Hasher;
 use super::{Login, PasswordProblem, check_new_password};
-use crate::identity::UserId;
+use crate::identity::{Identity, UserId};
 use crate::secret::Secret;
 use crate::telemetry::audit::{Event, EventKind};
 
@@ -42,6 +42,12 @@ impl Login {
             ..Event::new(EventKind::PasswordChanged)
         });
         Ok(NewPassword::Set)
+    }
+
+    /// Whom a passkey signs in; nobody if the account is gone or disabled.
+    pub async fn identity(&self, user: &UserId) -> Result<Option<Identity>, AccountsError> {
+        let account = self.accounts.find(user).await?;
+        Ok(account.filter(|account| !account.disabled).map(|account| account.identity()))
     }
 
     /// Where the second factors of these accounts are.

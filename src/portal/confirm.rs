@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde::Serialize;
 
+use super::passkeys::Offer;
 use super::proving::{Objection, with_cookies};
 use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, csrf, page, strings};
 use crate::identity::{Factor, UserId};
@@ -25,7 +26,8 @@ impl Portal {
         };
         let wanted = Wanted::of(visit.query_value("for"));
         let has = self.factors.of(&session.identity().user).await?;
-        if !wanted.can_be_shown(&has) {
+        let passkey = self.offer_passkey(visit, session.id().as_bytes(), &session.identity().user).await?;
+        if !wanted.can_be_shown(&has, passkey.as_ref()) {
             // Whoever has none yet gets one on the way.
             return Ok(visit.to(&format!(
                 "/account/factors/{}?next={}",
@@ -33,7 +35,7 @@ impl Portal {
                 next.to_query()
             )));
         }
-        Ok(self.confirm_page(visit, &session, &Asked { wanted, next, has }, None))
+        Ok(self.confirm_page(visit, &session, &Asked { wanted, next, has, passkey }, None))
     }
 
     /// Looks at what somebody shows.
@@ -48,12 +50,13 @@ impl Portal {
         };
         let user = &session.identity().user;
         let has = self.factors.of(user).await?;
-        let asked = Asked { wanted: Wanted::of(visit.field("for").as_deref()), next, has };
+        let passkey = self.offer_passkey(visit, session.id().as_bytes(), user).await?;
+        let asked = Asked { wanted: Wanted::of(visit.field("for").as_deref()), next, has, passkey };
         if let Err(forged) = self.check_session_form(visit, &session) {
             self.note_forgery(visit, forged);
             return Ok(self.confirm_page(visit, &session, &asked, Some(&Objection::stale())));
         }
-        match self.look_at(visit, user).await? {
+        match self.look_at(visit, session.id().as_bytes(), user).await? {
             Ok(factor) => Ok(match self.elevate(&session, factor).await? {
                 Some(opened) => with_cookies(page::see_other(asked.next.to_location()), &opened),
                 None => visit.to_login(""),
@@ -65,10 +68,11 @@ impl Portal {
     async fn look_at(
         &self,
         visit: &Visit<'_>,
+        binding: &[u8],
         user: &UserId,
     ) -> Result<Result<Factor, Objection>, PortalError> {
         let Some(password) = visit.field("password") else {
-            return Ok(Objection::of(self.check_typed(visit, user).await?));
+            return Ok(Objection::of(self.check_shown(visit, binding, user).await?));
         };
         let attempt = Attempt {
             user: user.as_str(),
@@ -91,7 +95,7 @@ impl Portal {
         asked: &Asked,
         objection: Option<&Objection>,
     ) -> Response<Bytes> {
-        let Asked { wanted, next, has } = asked;
+        let Asked { wanted, next, has, passkey } = asked;
         let context = ConfirmPage {
             token: self.form_token(session),
             user: session.identity().user.as_str(),
@@ -100,10 +104,14 @@ impl Portal {
             password: *wanted == Wanted::Anything,
             code: *wanted != Wanted::Passkey && has.totp.is_some(),
             recovery: *wanted != Wanted::Passkey && has.codes_left > 0,
+            passkey: passkey.as_ref(),
             alarm: objection.map(|objection| objection.text.as_str()),
         };
         let status = objection.map_or(StatusCode::OK, |objection| objection.status);
-        let response = page::render(visit.place(), status, "confirm.html", &context);
+        let mut response = page::render(visit.place(), status, "confirm.html", &context);
+        if passkey.is_some() {
+            response = page::scripted(response);
+        }
         match objection {
             Some(objection) => objection.on(response),
             None => response,
@@ -116,6 +124,7 @@ struct Asked {
     wanted: Wanted,
     next: ReturnTo,
     has: Summary,
+    passkey: Option<Offer>,
 }
 
 /// What serves the purpose. It stands in the address, and whoever changes it is asked again.
@@ -148,11 +157,11 @@ impl Wanted {
         }
     }
 
-    const fn can_be_shown(self, has: &Summary) -> bool {
+    const fn can_be_shown(self, has: &Summary, passkey: Option<&Offer>) -> bool {
         match self {
             Self::Anything => true,
             Self::SecondFactor => has.has_second(),
-            Self::Passkey => !has.passkeys.is_empty(),
+            Self::Passkey => passkey.is_some(),
         }
     }
 }
@@ -177,5 +186,6 @@ struct ConfirmPage<'a> {
     password: bool,
     code: bool,
     recovery: bool,
+    passkey: Option<&'a Offer>,
     alarm: Option<&'a str>,
 }

@@ -11,15 +11,16 @@ use sha2::{Digest, Sha256};
 
 use super::csrf::{self, Nonce};
 use super::login::{Begun, Filled};
+use super::passkeys::Offer;
 use super::proof::Proof;
 use super::proving::Objection;
 use super::{Portal, PortalError, ReturnTo, Visit, page, strings};
-use crate::identity::UserId;
+use crate::identity::{Factor, UserId};
 use crate::login::factors::{Shown, Summary, Verdict};
 
 impl Portal {
     /// Asks for the second factor of somebody whose password was right.
-    pub(super) fn ask_factor(
+    pub(super) async fn ask_factor(
         &self,
         visit: &Visit<'_>,
         proof: &Proof,
@@ -28,6 +29,7 @@ impl Portal {
     ) -> Result<Response<Bytes>, PortalError> {
         let (ring, nonce, now) = (self.engine.ring(), Nonce::of_browser(visit.headers)?, self.clock.now());
         let sealed = proof.seal(&ring, &nonce).ok_or(PortalError::TooLarge)?;
+        let passkey = self.offer_passkey(visit, nonce.as_bytes(), &proof.identity.user).await?;
         let context = FactorPage {
             token: csrf::login_token(&ring, &nonce, now),
             proof: &sealed,
@@ -35,10 +37,14 @@ impl Portal {
             next: proof.next.to_query().into(),
             code: has.totp.is_some(),
             recovery: has.codes_left > 0,
+            passkey: passkey.as_ref(),
             alarm: objection.map(|objection| objection.text.as_str()),
         };
         let status = objection.map_or(StatusCode::OK, |objection| objection.status);
         let mut response = page::render(visit.place(), status, "factor.html", &context);
+        if passkey.is_some() {
+            response = page::scripted(response);
+        }
         response.headers_mut().append(SET_COOKIE, nonce.to_cookie());
         Ok(match objection {
             Some(objection) => objection.on(response),
@@ -61,12 +67,12 @@ impl Portal {
         if !self.login.still_enabled(&user).await? {
             return self.refuse(visit, Filled::of(&proof));
         }
-        let verdict = self.check_typed(visit, &user).await?;
+        let verdict = self.check_shown(visit, nonce.as_bytes(), &user).await?;
         let factor = match Objection::of(verdict) {
             Ok(factor) => factor,
             Err(objection) => {
                 let has = self.factors.of(&user).await?;
-                return self.ask_factor(visit, &proof, &has, Some(&objection));
+                return self.ask_factor(visit, &proof, &has, Some(&objection)).await;
             }
         };
         // SECURITY: a page that comes again from the history signs nobody in.
@@ -86,14 +92,23 @@ impl Portal {
     ) -> Result<Response<Bytes>, PortalError> {
         match self.begin(visit, proof).await? {
             Begun::SignedIn(response) => Ok(response),
-            Begun::FactorNeeded(has) => self.ask_factor(visit, proof, &has, None),
+            Begun::FactorNeeded(has) => self.ask_factor(visit, proof, &has, None).await,
             Begun::AtLimit(sessions) => self.ask_which_to_end(visit, proof, &sessions, None),
             Begun::Disabled => self.refuse(visit, Filled::of(proof)),
         }
     }
 
-    /// The code that stands in a form, of either kind.
-    pub(super) async fn check_typed(&self, visit: &Visit<'_>, user: &UserId) -> Result<Verdict, PortalError> {
+    /// What a form shows: the answer of a passkey, or a code of either kind.
+    pub(super) async fn check_shown(
+        &self,
+        visit: &Visit<'_>,
+        binding: &[u8],
+        user: &UserId,
+    ) -> Result<Verdict, PortalError> {
+        if let Some(answer) = visit.field("answer") {
+            let is_right = self.check_passkey(visit, binding, user, &answer).await?;
+            return Ok(if is_right { Verdict::Right(Factor::Passkey) } else { Verdict::Wrong });
+        }
         let (code, recovery) = (visit.field("code"), visit.field("recovery"));
         let shown = match (&code, &recovery) {
             (_, Some(recovery)) => Shown::Recovery(recovery),
@@ -112,5 +127,6 @@ struct FactorPage<'a> {
     next: String,
     code: bool,
     recovery: bool,
+    passkey: Option<&'a Offer>,
     alarm: Option<&'a str>,
 }

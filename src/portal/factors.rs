@@ -12,7 +12,7 @@ use super::enrolment::Enrolment;
 use super::proving::{FormGate, Gate, Objection, with_cookies};
 use super::{Portal, PortalError, ReturnTo, Visit, page, strings};
 use crate::identity::Factor;
-use crate::login::factors::{FactorId, Line, Square, Summary};
+use crate::login::factors::{FactorId, Line, Site, Square, Summary};
 use crate::session::engine::Opened;
 use crate::session::record::Session;
 
@@ -40,6 +40,7 @@ impl Portal {
             totp: totp.map(Entry::of),
             passkeys: passkeys.into_iter().map(Entry::of).collect(),
             codes_left: strings::codes_left(codes_left),
+            can_add_passkey: Site::at(visit.host).is_some(),
         };
         let status = objection.as_ref().map_or(StatusCode::OK, |objection| objection.status);
         Ok(page::render(visit.place(), status, "factors.html", &context))
@@ -188,6 +189,7 @@ struct FactorsPage<'a> {
     totp: Option<Entry>,
     passkeys: Vec<Entry>,
     codes_left: String,
+    can_add_passkey: bool,
 }
 
 /// A factor in the list.

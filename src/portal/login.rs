@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::confirm::after_confirming;
 use super::csrf::{self, Forged, Nonce};
+use super::passkeys::Offer;
 use super::proof::Proof;
 use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, page, strings};
 use crate::identity::Factor;
@@ -85,8 +86,12 @@ impl Portal {
             note: filled.note,
             offer_remember: self.offers_remember(),
             remember: filled.remember == Remember::Yes,
+            passkey: self.offer_login(visit, &nonce)?,
         };
         let mut response = page::render(visit.place(), status, "login.html", &context);
+        if context.passkey.is_some() {
+            response = page::scripted(response);
+        }
         response.headers_mut().append(SET_COOKIE, nonce.to_cookie());
         Ok(response)
     }
@@ -167,7 +172,7 @@ impl Portal {
         !self.engine.policy().lifetimes.remember.is_zero()
     }
 
-    fn wish(&self, visit: &Visit<'_>) -> Remember {
+    pub(super) fn wish(&self, visit: &Visit<'_>) -> Remember {
         if visit.says("remember", "yes") && self.offers_remember() { Remember::Yes } else { Remember::No }
     }
 }
@@ -219,6 +224,7 @@ struct LoginPage<'a> {
     note: Option<&'static str>,
     offer_remember: bool,
     remember: bool,
+    passkey: Option<Offer>,
 }
 
 #[derive(Serialize)]

@@ -41,6 +41,7 @@ mod kept_fields;
 mod login;
 mod logout;
 pub mod page;
+mod passkeys;
 mod password;
 mod proof;
 mod proving;
@@ -241,7 +242,9 @@ impl From<EnrolError> for PortalError {
         match error {
             EnrolError::Accounts(error) => error.into(),
             EnrolError::Busy => Self::Busy(error.to_string()),
-            EnrolError::Random(_) | EnrolError::Sealing => Self::Random(error.to_string()),
+            EnrolError::Random(_) | EnrolError::Sealing | EnrolError::Passkey(_) => {
+                Self::Random(error.to_string())
+            }
         }
     }
 }

@@ -26,8 +26,9 @@ impl Portal {
         verb: Verb,
     ) -> Result<Response<Bytes>, PortalError> {
         match (path, verb) {
-            ("/login/factor", Verb::Look) => Ok(visit.to_login("")),
+            ("/login/factor" | "/login/passkey", Verb::Look) => Ok(visit.to_login("")),
             ("/login/factor", Verb::Post) => self.submit_factor(visit).await,
+            ("/login/passkey", Verb::Post) => self.login_by_passkey(visit).await,
             ("/confirm", Verb::Look) => self.show_confirm(visit).await,
             ("/confirm", Verb::Post) => self.submit_confirm(visit).await,
             ("/account/password", Verb::Look) => self.show_password(visit).await,
@@ -35,6 +36,8 @@ impl Portal {
             ("/account/factors", Verb::Look) => self.show_factors(visit).await,
             ("/account/factors/totp", Verb::Look) => self.show_totp(visit).await,
             ("/account/factors/totp", Verb::Post) => self.submit_totp(visit).await,
+            ("/account/factors/passkey", Verb::Look) => self.show_passkey(visit).await,
+            ("/account/factors/passkey", Verb::Post) => self.submit_passkey(visit).await,
             ("/account/factors/codes", Verb::Post) => self.make_codes(visit).await,
             ("/account/factors/remove", Verb::Post) => self.remove_factor(visit).await,
             ("/account/factors/codes" | "/account/factors/remove", Verb::Look) => {
@@ -197,12 +200,14 @@ const FRESH: Duration = Duration::from_mins(5);
 
 const BUSY_FOR: Duration = Duration::from_secs(2);
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 10] = [
     "/login/factor",
+    "/login/passkey",
     "/confirm",
     "/continue",
     "/account/password",
     "/account/factors/totp",
+    "/account/factors/passkey",
     "/account/factors/codes",
     "/account/factors/remove",
     "/reset",

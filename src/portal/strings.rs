@@ -15,6 +15,7 @@ use crate::login::{PASSWORD_MINIMUM, PasswordProblem};
 #[expect(missing_docs, reason = "the words say what they are")]
 pub struct Strings {
     pub account: &'static str,
+    pub add_passkey: &'static str,
     pub add_totp: &'static str,
     pub again: &'static str,
     pub at_limit: &'static str,
@@ -62,6 +63,14 @@ pub struct Strings {
     pub open_app: &'static str,
     pub other_way: &'static str,
     pub passkey: &'static str,
+    pub passkey_create: &'static str,
+    pub passkey_failed: &'static str,
+    pub passkey_lead: &'static str,
+    pub passkey_name: &'static str,
+    pub passkey_script: &'static str,
+    pub passkey_show: &'static str,
+    pub passkey_sign_in: &'static str,
+    pub passkey_title: &'static str,
     pub password: &'static str,
     pub recovery_code: &'static str,
     pub remove: &'static str,
@@ -100,6 +109,7 @@ pub struct Strings {
 /// The words in English.
 pub const ENGLISH: Strings = Strings {
     account: "Your account",
+    add_passkey: "Add a passkey",
     add_totp: "Set up one-time codes",
     again: "The same again",
     at_limit: "You are signed in on too many devices",
@@ -147,6 +157,14 @@ pub const ENGLISH: Strings = Strings {
     open_app: "Open it in an app on this device",
     other_way: "Use a recovery code",
     passkey: "Passkey",
+    passkey_create: "Create a passkey",
+    passkey_failed: "Your browser did not give a passkey. Please try again, or take another way.",
+    passkey_lead: "A passkey lives in your phone, your computer or a security key, and signs you in with a finger, a face or a number, also without a password.",
+    passkey_name: "What you call it (may stay empty)",
+    passkey_script: "Passkeys need JavaScript.",
+    passkey_show: "Use your passkey",
+    passkey_sign_in: "Sign in with a passkey",
+    passkey_title: "Add a passkey",
     password: "Password",
     recovery_code: "Recovery code",
     remove: "Remove",
@@ -212,6 +230,10 @@ pub const FIRST_CODE_REFUSED: &str = "That code does not fit. Check that the clo
 /// A form is not kept any more, or was sent.
 pub const FORM_GONE: &str =
     "There is no form of yours to send: it was sent already, or it was kept for too long.";
+/// A passkey that nobody has, or an answer that does not fit.
+pub const PASSKEY_REFUSED: &str = "That passkey is not known here. Sign in with your password.";
+/// What the browser made is no passkey that we can take.
+pub const PASSKEY_NOT_MADE: &str = "That passkey could not be taken. Please try again.";
 /// The password of who is signed in is wrong.
 pub const PASSWORD_REFUSED: &str = "That password is not right.";
 /// A new password was typed in two ways.

@@ -21,6 +21,9 @@ pub enum EnrolError {
     /// All threads that hash have enough to do.
     #[error("too much to do at once")]
     Busy,
+    /// The browser cannot be asked for a passkey.
+    #[error("no passkey can be asked for: {0}")]
+    Passkey(String),
     /// The secret cannot be sealed.
     #[error("the secret cannot be sealed")]
     Sealing,

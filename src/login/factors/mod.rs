@@ -15,14 +15,24 @@ use crate::clock::{Clock, Timestamp};
 use crate::identity::{Factor, UserId};
 use crate::telemetry::audit::{Audit, Event, EventKind};
 
+mod ceremony;
 mod enrol;
+#[cfg(not(feature = "passkeys"))]
+mod no_passkey;
+#[cfg(feature = "passkeys")]
+mod passkey;
 mod recovery;
 mod reset;
 mod sqlite;
 mod store;
 mod totp;
 
+pub use ceremony::{Answered, NewPasskey, Question};
 pub use enrol::EnrolError;
+#[cfg(not(feature = "passkeys"))]
+pub use no_passkey::Site;
+#[cfg(feature = "passkeys")]
+pub use passkey::Site;
 pub use reset::ResetToken;
 pub(super) use sqlite::BESIDE_ACCOUNTS;
 pub use sqlite::SqliteFactors;
