@@ -1,7 +1,8 @@
 //! A form that comes from somebody who must show first who they are: nothing that they typed is lost.
 //!
 //! Where it is kept and how it goes on is the portal's matter. Invariants: only the form of a page is kept,
-//! up to [`SIZE_LIMIT`], and only of somebody who is or was signed in; nothing is forwarded here.
+//! up to [`SIZE_LIMIT`], and only of somebody who is or was signed in, from a
+//! page of the same origin; nothing is forwarded here.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::answers;
 use super::decision::loads_page;
 use super::record::Record;
 use super::reject::Reject;
-use crate::portal::{Interrupted, Portal, ReturnTo, Waiting};
+use crate::portal::{Interrupted, Portal, ReturnTo, Waiting, csrf};
 
 /// The way to `page`, a page of ours with a query, from which a form goes on that is kept now; `otherwise` if
 /// it is none, or cannot be kept.
@@ -39,6 +40,8 @@ async fn keep(portal: &Portal, request: Request<Incoming>, record: &mut Record) 
     if parts.method != Method::POST || !loads_page(&parts.headers) {
         return None;
     }
+    // SECURITY: what another site sent must not come back as a form of ours, from our own origin.
+    csrf::check_origin(&parts.headers, record.host()).ok()?;
     let content_type = parts.headers.get(header::CONTENT_TYPE)?.to_str().ok()?.to_owned();
     let user = record.session.as_ref().map(|session| session.identity().user.clone());
     if !portal.would_keep(&parts.headers, &content_type, user.as_ref()) {

@@ -5,7 +5,7 @@
 //! a form is let through once; only who sent it sees it.
 
 use bytes::Bytes;
-use http::header::{HeaderValue, LOCATION, SET_COOKIE};
+use http::header::{HeaderValue, LOCATION, REFERRER_POLICY, SET_COOKIE};
 use http::{Response, StatusCode};
 use serde::Serialize;
 
@@ -55,10 +55,14 @@ impl Portal {
     pub fn keep(&self, form: Interrupted<'_>) -> Option<Waiting> {
         let Interrupted { headers, target, content_type, body, user } = form;
         Fields::of(content_type, &body)?;
+        // A target that cannot be kept as it is would send the form elsewhere.
+        if ReturnTo::parse(target).as_str() != target {
+            return None;
+        }
         let nonce = Nonce::of_browser(headers).ok()?;
         let user = user.cloned().or_else(|| self.kept.last_user(&nonce))?;
         let form = KeptForm {
-            target: ReturnTo::parse(target).as_str().to_owned(),
+            target: target.to_owned(),
             content_type: content_type.to_owned(),
             body: body.to_vec(),
         };
@@ -149,11 +153,13 @@ impl Portal {
     }
 }
 
-/// The browser sends the same body once more (RFC 9110 section 15.4.8).
+/// The browser sends the same body once more (RFC 9110 section 15.4.8), and says where it comes from: with
+/// the policy of our other answers it would not, and old applications refuse a form without a referrer.
 fn again(target: &ReturnTo) -> Response<Bytes> {
     let mut response = page::see_other(HeaderValue::from_static("/"));
     *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
     response.headers_mut().insert(LOCATION, target.to_location());
+    response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     response
 }
 

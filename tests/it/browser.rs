@@ -38,6 +38,7 @@ flows! {
     other_sessions_end_with_the_browser
     login_and_logout_without_javascript
     form_of_the_application_passes
+    form_of_an_expired_session_goes_on_after_the_login
     websocket_from_the_page_is_echoed
     fetch_without_a_session_gets_json
     own_pages_load_without_a_complaint

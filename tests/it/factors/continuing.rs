@@ -21,6 +21,11 @@ fn a_form_that_needs_a_confirmation_goes_on_after_it() {
     assert_eq!(form.encoded(), FORM, "as it was typed");
     let pressed = alice.submit(&form, CONTINUE);
     assert_eq!((pressed.status, pressed.location()), (307, "/fresh/save?x=%2F"));
+    assert_eq!(
+        pressed.header("referrer-policy"),
+        "same-origin",
+        "old applications check the referrer of a form"
+    );
     assert_eq!(send(&alice, pressed.location(), &form.encoded()).status, 200);
     let received = backend.received();
     assert_eq!((received.method(), received.target()), ("POST", "/fresh/save?x=%2F"));
@@ -93,6 +98,11 @@ fn what_no_page_sent_or_is_too_large_is_not_kept() {
     assert_eq!(send(&alice, "/fresh", &large).status, 401);
     let large = format!("text={}", "x".repeat(200 * 1024));
     assert_eq!(send(&alice, "/fresh", &large).status, 303);
+    let abroad = alice.ask("POST", "/fresh").as_page().header("sec-fetch-site", "cross-site");
+    let abroad = abroad.header("content-type", URL_ENCODED).body(Upload::text(FORM)).send();
+    assert_eq!(abroad.status, 401, "the form of another site would come back as one of ours");
+    let long = format!("/fresh?{}", "x".repeat(5000));
+    assert_eq!(send(&alice, &long, FORM).status, 401, "nor what would come back to another address");
     let stranger = gateway.visitor();
     assert_eq!(send(&stranger, "/save", FORM).status, 401, "nobody keeps what a stranger sends");
 }
