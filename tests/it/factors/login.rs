@@ -133,6 +133,30 @@ fn nothing_at_rest_shows_a_secret() {
 }
 
 #[test]
+fn a_key_that_seals_a_factor_is_not_retired_before_another_has_sealed_it() {
+    let (backend, gateway) = house();
+    let (alice, phone, _) = with_factor(&gateway, "alice");
+    alice.sign_out();
+    let old = between(&gateway.folder.read("keys.toml"), "id = \"", "\"");
+    let folder = gateway.stop();
+    assert_eq!(folder.run(&["keys", "rotate"]).code, 0);
+    let refused = folder.run(&["keys", "retire", &old]);
+    assert_eq!(refused.code, 1, "{}", refused.stdout);
+    assert!(refused.stderr.contains("1 second factors are sealed by"), "{}", refused.stderr);
+    let folder = Gateway::start_in(folder).stop();
+    let retired = folder.run(&["keys", "retire", &old]);
+    assert_eq!(retired.code, 0, "{}", retired.stderr);
+    let gateway = Gateway::start_in(folder);
+    gateway.advance(2 * MINUTE);
+    let (visitor, page) = factor_page(&gateway, "alice");
+    assert_eq!(
+        show_code(&visitor, &page, &Phone { hand: gateway.clock_hand(), ..phone }.next_code()).status,
+        303
+    );
+    drop(backend);
+}
+
+#[test]
 fn a_factor_outlives_the_key_that_sealed_it() {
     let (_backend, gateway) = house();
     let (_, phone, _) = with_factor(&gateway, "alice");
