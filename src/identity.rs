@@ -24,6 +24,8 @@ pub struct Group(Arc<str>);
 pub enum AuthMethod {
     /// A password against our own accounts.
     Password,
+    /// A passkey in the place of the password.
+    Passkey,
 }
 
 impl AuthMethod {
@@ -32,6 +34,33 @@ impl AuthMethod {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Password => "password",
+            Self::Passkey => "passkey",
+        }
+    }
+}
+
+/// What somebody can show to prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Factor {
+    /// What they know.
+    Password,
+    /// A one-time code of an application or a device of theirs (RFC 6238).
+    Totp,
+    /// One of the codes that they printed.
+    RecoveryCode,
+    /// A passkey, which asks for a finger, a face or a number itself.
+    Passkey,
+}
+
+impl Factor {
+    /// The name in logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Totp => "one-time code",
+            Self::RecoveryCode => "recovery code",
+            Self::Passkey => "passkey",
         }
     }
 }

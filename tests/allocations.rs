@@ -22,7 +22,7 @@ use vestibule::clock::Clock;
 use vestibule::identity::{AuthMethod, Identity, UserId};
 use vestibule::session::{
     Activity, Binding, Config, CookieConfig, Device, Engine, Guests, KeyRing, Lifetimes, Login, Policy,
-    Presented, Remember, Resumed, SameSite, StoreDown, StoreKind, Visit,
+    Presented, Proofs, Remember, Resumed, SameSite, StoreDown, StoreKind, Visit,
 };
 use vestibule::telemetry::audit::Audit;
 
@@ -78,7 +78,13 @@ async fn signed_in() -> (Engine, HeaderMap) {
         name: Some("Alice".to_owned()),
         email: None,
     };
-    let login = Login { identity, method: AuthMethod::Password, remember: Remember::No, device: DEVICE };
+    let login = Login {
+        identity,
+        method: AuthMethod::Password,
+        proofs: Proofs::default(),
+        remember: Remember::No,
+        device: DEVICE,
+    };
     let opened = engine.open(login).await.expect("a session");
     let cookie = opened.cookies[0].to_str().expect("a text");
     let pair = cookie.split(';').next().expect("a pair");

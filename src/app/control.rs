@@ -13,7 +13,8 @@ use crate::config::Config;
 use crate::gateway::Shared;
 use crate::gateway::snapshot::Snapshot;
 use crate::login::Login;
-use crate::portal::Portal;
+use crate::login::factors::Factors;
+use crate::portal::{Portal, RingVault};
 use crate::server::EarlyErrors;
 use crate::server::tls::certificates::Resolver;
 use crate::session::engine::Engine;
@@ -30,6 +31,7 @@ pub(super) struct Running {
     pub engine: Engine,
     pub desk: Desk,
     pub login: Arc<Login>,
+    pub factors: Factors,
     pub portal: Arc<Portal>,
     pub certificates: Arc<Resolver>,
     pub audit: Audit,
@@ -52,9 +54,13 @@ impl Running {
             .map_err(Problems::one)?;
         let login = Login::open(&config.login, clock.clone(), audit.clone()).await.map_err(Problems::one)?;
         let login = Arc::new(login);
+        let vault = Arc::new(RingVault::new(engine.clone()));
+        let factors = Factors::new(login.factor_store(), vault, login.hasher(), clock.clone(), audit.clone());
+        factors.reseal().await.map_err(Problems::one)?;
         let portal = Portal::new(
             engine.clone(),
             Arc::clone(&login),
+            factors.clone(),
             clock.clone(),
             audit.clone(),
             config.portal.clone(),
@@ -67,6 +73,7 @@ impl Running {
             desk: Desk::new(engine.clone(), clock.clone()),
             engine,
             login,
+            factors,
             portal: Arc::new(portal),
             certificates,
             audit,

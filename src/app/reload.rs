@@ -64,6 +64,9 @@ impl Running {
         *current = config;
         drop(current);
         let mut warnings = Vec::new();
+        if let Err(error) = self.factors.reseal().await {
+            warnings.push(format!("second factors may depend on older keys: {error}; reload again"));
+        }
         let sessions_ended = self.end_sessions_of_lost_accounts().await.unwrap_or_else(|error| {
             warnings.push(format!(
                 "sessions of accounts that are gone or disabled may live on: {error}; reload again"

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::session::keyring::{KeyId, KeyRing};
 
 mod dependence;
+mod sealed_factors;
 mod status;
 
 /// The keys that sign cookies and seal sessions.
@@ -74,6 +75,7 @@ fn retire(config: &Config, id: &str, force: bool) -> Result<String, Failure> {
         let dependence = Dependence::ask(config)?;
         let refusal = dependence.refusal(&ring, id, Clock::system().now());
         refusal.map_or(Ok(()), |why| Err(Failure::failed(why)))?;
+        sealed_factors::refuse_loss(config, id)?;
     }
     save(config, &retired, &format!("key {id} is gone; cookies that it signed are refused"))
 }

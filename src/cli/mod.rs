@@ -13,6 +13,7 @@ mod place;
 mod quickstart;
 mod reload;
 mod report;
+mod reset;
 mod run;
 mod sessions;
 mod span;

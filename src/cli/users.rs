@@ -77,6 +77,8 @@ enum UsersCommand {
         /// The account
         name: String,
     },
+    /// Print a one-time link with which its user sets a new password
+    Reset(super::reset::Reset),
     /// Delete an account and end its sessions
     Remove {
         /// The account
@@ -141,6 +143,10 @@ async fn run(command: UsersCommand, accounts: &Accounts, config: &Config) -> Res
             let user = existing(accounts, &name).await?.user;
             accounts.enable(&user).await.map_err(Failure::failed)?;
             Ok(format!("`{user}` may sign in again\n"))
+        }
+        UsersCommand::Reset(reset) => {
+            let user = existing(accounts, reset.name()).await?.user;
+            reset.run(accounts, config, &user).await
         }
         UsersCommand::Remove { name } => {
             let user = existing(accounts, &name).await?.user;

@@ -168,6 +168,22 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// `true` or `false`, or a word that `parse` understands; none if it is absent or refused.
+    pub(super) fn flag_or<T>(
+        &mut self,
+        key: &'static str,
+        flag: impl FnOnce(bool) -> T,
+        parse: impl FnOnce(&str) -> Result<T, Wrong>,
+    ) -> Option<T> {
+        let entry = self.entry(key)?;
+        let result = match (entry.value.as_bool(), entry.value.as_str()) {
+            (Some(value), _) => Ok(flag(value)),
+            (None, Some(word)) => parse(word),
+            (None, None) => Err(FLAG.refusal(entry.value)),
+        };
+        result.map_err(|wrong| self.report(key, Some(entry.place), wrong)).ok()
+    }
+
     /// One of the named `choices`; those in `later` are names that a later version brings.
     pub(super) fn one_of<T: Copy>(
         &mut self,

@@ -6,17 +6,18 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 
-use crate::gateway::{Access, Activity, HostPattern, Route, Who};
+use crate::gateway::{Access, Activity, Demand, HostPattern, Route, Second, Who};
 use crate::identity::{Group, NameError, UserId};
 
 use super::address::{host_pattern, network};
 use super::handling;
 use super::path::{is_within, prefix};
 use super::problem::{Wrong, quoted};
-use super::read::{Empty, Section};
+use super::read::{Empty, Section, Zero};
 use super::upstream::Upstreams;
 
 /// Reads every `[[route]]`; `portal` is the path of the gateway's own pages.
@@ -54,12 +55,31 @@ fn read_one(section: &mut Section<'_>, upstreams: &Upstreams) -> Route {
     let methods = section.list("methods", Empty::Refused, method).unwrap_or_default();
     let networks = section.list("networks", Empty::Refused, network).unwrap_or_default();
     let activity = section.one_of("activity", Activity::Any, &ACTIVITIES, &[]);
-    section.later(&["mfa", "fresh"]);
+    let demand = read_demand(section);
     check_upstream(section, level);
     check_effects(section, level);
     let access = access(level, Who { users, groups });
     let line = section.place().map_or(0, |place| place.line);
-    Route { host, path, upstream, access, methods, networks, activity, handling, line }
+    Route { host, path, upstream, access, methods, networks, demand, activity, handling, line }
+}
+
+fn read_demand(section: &mut Section<'_>) -> Demand {
+    let flag = |asked| if asked { Second::Any } else { Second::NotAsked };
+    let second = section.flag_or("mfa", flag, passkey).unwrap_or_default();
+    let fresh = section.duration("fresh", Duration::from_mins(5), Zero::Refused);
+    Demand { second, fresh: section.gives("fresh").then_some(fresh) }
+}
+
+fn passkey(text: &str) -> Result<Second, Wrong> {
+    match text {
+        "passkey" if cfg!(feature = "passkeys") => Ok(Second::Passkey),
+        "passkey" => Err(Wrong::new("this program was built without passkeys")
+            .help("write `true` for any second factor, or build it with `--features passkeys`")),
+        _ => {
+            Err(Wrong::new(format!("{} is no second factor", quoted(text)))
+                .help("write `true` for any of them"))
+        }
+    }
 }
 
 fn access(level: Level, who: Who) -> Access {
@@ -86,10 +106,12 @@ fn check_effects(section: &mut Section<'_>, level: Level) {
     }
     let (idle_keys, why): (&[&[_]], _) = match level {
         Level::Login => return,
-        Level::Optional => (&[&["users", "groups"]], "nobody needs to log in"),
-        Level::Public => (&[&["users", "groups", "activity", "no_store"]], "nobody needs to log in"),
+        Level::Optional => (&[&["users", "groups", "mfa", "fresh"]], "nobody needs to log in"),
+        Level::Public => {
+            (&[&["users", "groups", "mfa", "fresh", "activity", "no_store"]], "nobody needs to log in")
+        }
         Level::Deny => {
-            let keys = &["users", "groups", "methods", "networks", "activity"];
+            let keys = &["users", "groups", "mfa", "fresh", "methods", "networks", "activity"];
             (&[keys, &handling::KEYS], "nobody passes")
         }
     };

@@ -6,7 +6,7 @@ use http_body::Body;
 
 use super::body::ResponseBody;
 use super::canonical::Canonical;
-use super::decision::{Guest, Kind};
+use super::decision::{Guest, Kind, Missing};
 use super::error_page::{self, Format};
 use super::record::Record;
 use super::reject::Reject;
@@ -81,15 +81,35 @@ pub fn ask_login<B>(
     if Kind::of(request.method(), request.headers()) == Kind::Script {
         return Err(Reject::LoginNeeded(format!("{portal}/login")));
     }
-    // As the browser sent it: the canonical form writes `%c3` as `%C3`.
-    let target = ReturnTo::of(request.uri().path_and_query().unwrap_or(&canonical.target));
-    let next = target.to_query();
     let reason = match guest {
         Guest::New => "",
         Guest::Expired => &format!("reason={REASON_EXPIRED}&"),
     };
-    let location = HeaderValue::try_from(format!("{portal}/login?{reason}next={next}"))
-        .map_err(|error| Reject::Internal(error.to_string()))?;
+    see_other(format!("{portal}/login?{reason}next={}", target(canonical, request).to_query()))
+}
+
+/// A page load is sent to the confirm page and brought back afterwards; everything else gets a 401.
+pub fn ask_confirm<B>(
+    portal: &str,
+    missing: Missing,
+    canonical: &Canonical,
+    request: &Request<B>,
+) -> Result<Response<Bytes>, Reject> {
+    let page = format!("{portal}/confirm?for={}", missing.as_str());
+    if Kind::of(request.method(), request.headers()) == Kind::Script {
+        return Err(Reject::StepUpNeeded(page));
+    }
+    see_other(format!("{page}&next={}", target(canonical, request).to_query()))
+}
+
+/// As the browser sent it: the canonical form writes `%c3` as `%C3`.
+fn target<B>(canonical: &Canonical, request: &Request<B>) -> ReturnTo {
+    ReturnTo::of(request.uri().path_and_query().unwrap_or(&canonical.target))
+}
+
+/// Sends a browser on by GET.
+pub fn see_other(location: String) -> Result<Response<Bytes>, Reject> {
+    let location = HeaderValue::try_from(location).map_err(|error| Reject::Internal(error.to_string()))?;
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::SEE_OTHER;
     response.headers_mut().insert(header::LOCATION, location);

@@ -29,7 +29,7 @@ impl CallerState {
     pub fn as_caller(&self) -> Caller<'_> {
         match self {
             Self::Guest(guest) => Caller::Guest(*guest),
-            Self::Known(session) => Caller::Known(session.identity()),
+            Self::Known(session) => Caller::Known(session.identity(), session.proofs()),
             Self::Unknown => Caller::Unknown,
         }
     }

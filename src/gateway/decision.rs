@@ -7,16 +7,18 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-use super::{Access, Route, Who};
-use crate::identity::Identity;
+use super::{Access, Demand, Route, Second, Who};
+use crate::clock::Timestamp;
+use crate::identity::{Factor, Identity};
+use crate::session::Proofs;
 
 /// Who is asking.
 #[derive(Clone, Copy, Debug)]
 pub enum Caller<'a> {
     /// Nobody that we know, and why.
     Guest(Guest),
-    /// Somebody with a live session.
-    Known(&'a Identity),
+    /// Somebody with a live session, and what they showed in it.
+    Known(&'a Identity, Proofs),
     /// The session store did not answer: nobody can say.
     Unknown,
 }
@@ -71,6 +73,8 @@ pub struct Question<'q, 'i> {
     pub client: IpAddr,
     /// Who is asking.
     pub caller: Caller<'i>,
+    /// When.
+    pub now: Timestamp,
 }
 
 /// The answer.
@@ -80,12 +84,37 @@ pub enum Decision<'a> {
     Allow(Permit<'a>),
     /// Somebody must sign in first.
     AskLogin(Guest),
+    /// They must show this first.
+    StepUp(Missing),
     /// This caller may not pass, and why.
     Forbid(Forbidden),
     /// The route does not take this method.
     MethodNotAllowed,
     /// The session store did not answer.
     Unavailable,
+}
+
+/// What somebody has not shown, or not lately enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Anything at all, to show that it is still them.
+    Freshness,
+    /// A second factor.
+    SecondFactor,
+    /// A passkey.
+    Passkey,
+}
+
+impl Missing {
+    /// The word in the address of the confirm page.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Freshness => "fresh",
+            Self::SecondFactor => "factor",
+            Self::Passkey => "passkey",
+        }
+    }
 }
 
 /// Why somebody may not pass.
@@ -131,7 +160,7 @@ impl<'a> Permit<'a> {
 /// Decides on a request.
 #[must_use]
 pub fn decide<'i>(question: Question<'_, 'i>) -> Decision<'i> {
-    let Question { route, method, client, caller } = question;
+    let Question { route, method, client, caller, now } = question;
     if route.access == Access::Deny {
         return Decision::Forbid(Forbidden::Denied);
     }
@@ -145,16 +174,30 @@ pub fn decide<'i>(question: Question<'_, 'i>) -> Decision<'i> {
         (Access::Deny, _) => Decision::Forbid(Forbidden::Denied),
         // A guest sees least, so a silent store makes guests of callers on optional routes.
         (Access::Public, _) | (Access::Optional, Caller::Guest(_) | Caller::Unknown) => allow(None),
-        (Access::Optional, Caller::Known(identity)) => allow(Some(identity)),
+        (Access::Optional, Caller::Known(identity, _)) => allow(Some(identity)),
         (Access::Login(_), Caller::Guest(guest)) => Decision::AskLogin(guest),
         (Access::Login(_), Caller::Unknown) => Decision::Unavailable,
-        (Access::Login(who), Caller::Known(identity)) if is_named(who, identity) => allow(Some(identity)),
-        (Access::Login(_), Caller::Known(_)) => Decision::Forbid(Forbidden::NotNamed),
+        (Access::Login(who), Caller::Known(identity, proofs)) if is_named(who, identity) => {
+            missing(route.demand, proofs, now).map_or_else(|| allow(Some(identity)), Decision::StepUp)
+        }
+        (Access::Login(_), Caller::Known(..)) => Decision::Forbid(Forbidden::NotNamed),
     }
 }
 
 fn allow(identity: Option<&Identity>) -> Decision<'_> {
     Decision::Allow(Permit { identity })
+}
+
+/// SECURITY: what is demanded must itself be fresh: a password of this minute is no second factor of it.
+fn missing(demand: Demand, proofs: Proofs, now: Timestamp) -> Option<Missing> {
+    let (shown, missing) = match demand.second {
+        Second::NotAsked => (proofs.latest(), Missing::Freshness),
+        Second::Any => (proofs.second(), Missing::SecondFactor),
+        Second::Passkey => (proofs.at(Factor::Passkey), Missing::Passkey),
+    };
+    let is_asked = demand != Demand::default();
+    let is_fresh = |at| demand.fresh.is_none_or(|fresh| now.since(at) < fresh);
+    (is_asked && !shown.is_some_and(is_fresh)).then_some(missing)
 }
 
 fn is_named(who: &Who, identity: &Identity) -> bool {
@@ -168,9 +211,12 @@ const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+    use std::time::Duration;
 
     use super::super::{Activity, HostPattern};
     use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     fn identity(user: &str, groups: &[&str]) -> Identity {
         Identity {
@@ -189,6 +235,7 @@ mod tests {
             access,
             methods: Vec::new(),
             networks: Vec::new(),
+            demand: Demand::default(),
             activity: Activity::Any,
             handling: crate::gateway::handling::Handling::default(),
             line: 1,
@@ -197,7 +244,7 @@ mod tests {
 
     fn decided(route: &Route, caller: Caller<'_>) -> String {
         let client = Ipv4Addr::new(10, 0, 0, 7).into();
-        match decide(Question { route, method: &Method::GET, client, caller }) {
+        match decide(Question { route, method: &Method::GET, client, caller, now: NOW }) {
             Decision::Allow(permit) => match permit.identity() {
                 Some(identity) => format!("as {}", identity.user),
                 None => "as guest".to_owned(),
@@ -213,7 +260,7 @@ mod tests {
             Caller::Guest(Guest::New),
             Caller::Guest(Guest::Expired),
             Caller::Unknown,
-            Caller::Known(&alice),
+            Caller::Known(&alice, Proofs::default()),
         ];
         let table = [
             (Access::Deny, ["Forbid(Denied)"; 4]),
@@ -240,7 +287,7 @@ mod tests {
             ("eve", &["staff"][..], "Forbid(NotNamed)"),
             ("Bob", &[][..], "Forbid(NotNamed)"),
         ] {
-            assert_eq!(decided(&route, Caller::Known(&identity(user, groups))), expected);
+            assert_eq!(decided(&route, Caller::Known(&identity(user, groups), Proofs::default())), expected);
         }
     }
 
@@ -250,6 +297,42 @@ mod tests {
         route.networks = vec!["192.168.0.0/16".parse().unwrap()];
         assert_eq!(decided(&route, Caller::Guest(Guest::New)), "Forbid(Network)");
         route.networks.push("10.0.0.0/8".parse().unwrap());
+        assert_eq!(decided(&route, Caller::Guest(Guest::New)), "AskLogin(New)");
+    }
+
+    #[test]
+    fn what_a_route_demands_must_have_been_shown_and_lately_enough() {
+        let alice = identity("alice", &[]);
+        let minute = |count: u64| Duration::from_mins(count);
+        let shown = |factor, ago| Proofs::default().with(factor, NOW - minute(ago));
+        let password = shown(Factor::Password, 1);
+        let fresh = Some(minute(5));
+        for (second, fresh, proofs, expected) in [
+            (Second::NotAsked, None, Proofs::default(), "as alice"),
+            (Second::NotAsked, fresh, password, "as alice"),
+            (Second::NotAsked, fresh, shown(Factor::Password, 5), "StepUp(Freshness)"),
+            (Second::NotAsked, fresh, shown(Factor::Totp, 4), "as alice"),
+            (Second::Any, None, password, "StepUp(SecondFactor)"),
+            (Second::Any, None, shown(Factor::RecoveryCode, 900), "as alice"),
+            (Second::Any, fresh, password.with(Factor::Totp, NOW - minute(6)), "StepUp(SecondFactor)"),
+            (Second::Any, fresh, shown(Factor::Passkey, 4), "as alice"),
+            (Second::Passkey, None, shown(Factor::Totp, 0), "StepUp(Passkey)"),
+            (Second::Passkey, fresh, shown(Factor::Passkey, 6).with(Factor::Totp, NOW), "StepUp(Passkey)"),
+            (Second::Passkey, None, shown(Factor::Passkey, 600), "as alice"),
+        ] {
+            let mut route = route(Access::Login(Who::default()));
+            route.demand = Demand { second, fresh };
+            assert_eq!(decided(&route, Caller::Known(&alice, proofs)), expected, "{second:?} {proofs:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_asked_to_confirm_who_may_not_pass_anyway() {
+        let who = Who { users: vec!["bob".try_into().unwrap()], groups: Vec::new() };
+        let mut route = route(Access::Login(who));
+        route.demand.second = Second::Any;
+        let alice = identity("alice", &[]);
+        assert_eq!(decided(&route, Caller::Known(&alice, Proofs::default())), "Forbid(NotNamed)");
         assert_eq!(decided(&route, Caller::Guest(Guest::New)), "AskLogin(New)");
     }
 

@@ -35,7 +35,9 @@ impl Format {
 pub fn response(snapshot: &Snapshot, reject: &Reject, format: Format, record: &Record) -> Response<Bytes> {
     // A 401 is only ever given to what can not follow a redirect to the login page.
     match (format, reject) {
-        (Format::Html, Reject::LoginNeeded(_)) | (Format::Json, _) => json(reject, record),
+        (Format::Html, Reject::LoginNeeded(_) | Reject::StepUpNeeded(_)) | (Format::Json, _) => {
+            json(reject, record)
+        }
         (Format::Html, _) => html(snapshot, reject, record),
     }
 }
@@ -88,8 +90,13 @@ fn json(reject: &Reject, record: &Record) -> Response<Bytes> {
         "message": format!("{happened} {advice}"),
         "request_id": record.request_id.as_str(),
     });
-    if let (Reject::LoginNeeded(login_url), Some(object)) = (reject, value.as_object_mut()) {
-        object.insert("login_url".to_owned(), login_url.as_str().into());
+    let place = match reject {
+        Reject::LoginNeeded(url) => Some(("login_url", url)),
+        Reject::StepUpNeeded(url) => Some(("confirm_url", url)),
+        _ => None,
+    };
+    if let (Some((name, url)), Some(object)) = (place, value.as_object_mut()) {
+        object.insert(name.to_owned(), url.as_str().into());
     }
     with_type(answer.status, "application/json", value.to_string().into())
 }

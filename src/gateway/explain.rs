@@ -8,11 +8,13 @@ use http::{Method, Request, StatusCode, Uri, header};
 
 use super::Route;
 use super::canonical::{Ambiguity, Canonical};
-use super::decision::{self, Caller, Decision, Forbidden, Guest, Question};
+use super::decision::{self, Caller, Decision, Forbidden, Guest, Missing, Question};
 use super::fixed::Fixed;
 use super::maintenance;
 use super::route::RouteTable;
-use crate::identity::Identity;
+use crate::clock::Timestamp;
+use crate::identity::{Factor, Identity};
+use crate::session::Proofs;
 
 /// What is asked.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Hypothesis<'a> {
     pub url: &'a Uri,
     /// Who asks; none for a guest.
     pub identity: Option<&'a Identity>,
+    /// What they showed a moment ago.
+    pub shown: Vec<Factor>,
     /// From where.
     pub client: IpAddr,
 }
@@ -59,6 +63,8 @@ pub enum Verdict {
     Answered(StatusCode),
     /// 303 to the login page, or 401.
     LoginNeeded,
+    /// 303 to the confirm page, or 401.
+    StepUp(Missing),
     /// 403.
     Forbidden(Forbidden),
     /// 405.
@@ -96,6 +102,15 @@ impl fmt::Display for Verdict {
             Self::Answered(status) => write!(f, "answered with {} by the route itself", status.as_u16()),
             Self::LoginNeeded => f.write_str(
                 "asked to sign in: 303 to the login page for a page load, 401 for everything else",
+            ),
+            Self::StepUp(missing) => write!(
+                f,
+                "asked to {}: 303 to the confirm page for a page load, 401 for everything else",
+                match missing {
+                    Missing::Freshness => "confirm that it is still them",
+                    Missing::SecondFactor => "show a second factor",
+                    Missing::Passkey => "show a passkey",
+                }
             ),
             Self::Forbidden(why) => write!(f, "refused with 403: {}", why.as_str()),
             Self::MethodNotAllowed => f.write_str("refused with 405: the route does not list this method"),
@@ -155,10 +170,17 @@ fn verdict(route: &Route, canonical: &Canonical, hypothesis: &Hypothesis<'_>) ->
     if maintenance::closed(route, hypothesis.client).is_some() {
         return Verdict::Maintenance;
     }
-    let caller = hypothesis.identity.map_or(Caller::Guest(Guest::New), Caller::Known);
-    match decision::decide(Question { route, method: hypothesis.method, client: hypothesis.client, caller }) {
+    // Long ago they signed in by a password, and a moment ago they showed what is said.
+    let (long_ago, now) = (Timestamp::default(), Timestamp::from_millis(i64::MAX));
+    let proofs = Proofs::default().with(Factor::Password, long_ago);
+    let proofs = hypothesis.shown.iter().fold(proofs, |proofs, factor| proofs.with(*factor, now));
+    let known = |identity| Caller::Known(identity, proofs);
+    let caller = hypothesis.identity.map_or(Caller::Guest(Guest::New), known);
+    let (method, client) = (hypothesis.method, hypothesis.client);
+    match decision::decide(Question { route, method, client, caller, now }) {
         Decision::Allow(permit) => allowed(route, canonical, permit.identity()),
         Decision::AskLogin(_) | Decision::Unavailable => Verdict::LoginNeeded,
+        Decision::StepUp(missing) => Verdict::StepUp(missing),
         Decision::Forbid(why) => Verdict::Forbidden(why),
         Decision::MethodNotAllowed => Verdict::MethodNotAllowed,
     }

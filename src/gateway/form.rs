@@ -9,9 +9,11 @@ use hyper::body::Incoming;
 use super::reject::Reject;
 use crate::proxy::ForwardError;
 
-/// Reads a form; anything larger than a form of ours is refused.
-pub(super) async fn read(body: Incoming) -> Result<Bytes, Reject> {
-    let whole = tokio::time::timeout(TIME_LIMIT, Limited::new(body, SIZE_LIMIT).collect()).await;
+/// Reads the form of a page of ours; anything larger than such a form is refused.
+pub(super) async fn read(body: Incoming, page: &str) -> Result<Bytes, Reject> {
+    let (size, time) =
+        if page == CONTINUE { (CONTINUE_LIMIT, CONTINUE_TIME) } else { (SIZE_LIMIT, TIME_LIMIT) };
+    let whole = tokio::time::timeout(time, Limited::new(body, size).collect()).await;
     match whole {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Reject::FormTooLarge),
@@ -22,5 +24,13 @@ pub(super) async fn read(body: Incoming) -> Result<Bytes, Reject> {
 
 /// Forms hold a name, a password of at most 1,024 bytes, a target and a token.
 const SIZE_LIMIT: usize = 16 * 1024;
+
+/// The page that a form of an application passes once more.
+const CONTINUE: &str = "/continue";
+
+/// With the files that were chosen again; the browser sends them once more to the application.
+const CONTINUE_LIMIT: usize = 4 * 1024 * 1024;
+
+const CONTINUE_TIME: Duration = Duration::from_mins(1);
 
 const TIME_LIMIT: Duration = Duration::from_secs(10);

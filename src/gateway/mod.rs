@@ -20,6 +20,7 @@ pub mod fixed;
 mod form;
 pub mod handling;
 pub mod identity_headers;
+mod interrupted;
 pub mod maintenance;
 mod max_forwards;
 pub mod record;
@@ -47,7 +48,8 @@ use hyper::body::Incoming;
 
 pub use self::arrival::Arrival;
 pub use self::settings::{
-    Access, Activity, Config, HeadersConfig, HostPattern, IdentityHeaders, Profile, Route, Who,
+    Access, Activity, Config, Demand, HeadersConfig, HostPattern, IdentityHeaders, Profile, Route, Second,
+    Who,
 };
 
 use self::aftercare::Aftercare;
@@ -200,6 +202,7 @@ impl Gateway {
             method: request.method(),
             client: record.client,
             caller: caller.as_caller(),
+            now: record.time(),
         };
         match decision::decide(question) {
             Decision::Allow(permit) => {
@@ -207,7 +210,15 @@ impl Gateway {
             }
             Decision::AskLogin(guest) => {
                 record.outcome = Outcome::LoginNeeded;
-                answers::ask_login(&snapshot.portal, guest, &canonical, &request).map(Answered::Own)
+                let asked = answers::ask_login(&snapshot.portal, guest, &canonical, &request);
+                let page = format!("/login?reason={}", portal::REASON_EXPIRED);
+                self.or_keep(snapshot, asked, &page, request, record).await
+            }
+            Decision::StepUp(missing) => {
+                record.outcome = Outcome::LoginNeeded;
+                let asked = answers::ask_confirm(&snapshot.portal, missing, &canonical, &request);
+                let page = format!("/confirm?for={}", missing.as_str());
+                self.or_keep(snapshot, asked, &page, request, record).await
             }
             Decision::Forbid(why) => Err(self.forbid(why, record)),
             Decision::MethodNotAllowed => Err(Reject::MethodNotAllowed(allowed(&place.route.methods))),
@@ -215,6 +226,25 @@ impl Gateway {
                 Err(Reject::StoreUnavailable("the session store did not answer".to_owned()))
             }
         }
+    }
+
+    /// A form that cannot follow a redirect is kept, if it can be, until its sender has been on `page`.
+    async fn or_keep(
+        &self,
+        snapshot: &Snapshot,
+        asked: Result<Response<Bytes>, Reject>,
+        page: &str,
+        request: Request<Incoming>,
+        record: &mut Record,
+    ) -> Result<Answered, Reject> {
+        let answer = match asked {
+            Err(reject) => {
+                let portal = (&*self.shared.portal, snapshot.portal.as_str());
+                interrupted::keep_or(reject, portal, page, request, record).await
+            }
+            answer => answer,
+        };
+        answer.map(Answered::Own)
     }
 
     async fn portal_page(
@@ -225,7 +255,7 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<Response<Bytes>, Reject> {
         let (parts, body) = request.into_parts();
-        let body = form::read(body).await?;
+        let body = form::read(body, page).await?;
         let asked = portal::Request {
             method: &parts.method,
             path_below_portal: page,

@@ -32,6 +32,9 @@ pub enum Reject {
     MethodNotAllowed(String),
     /// Nobody is signed in and the client can not follow a redirect; holds the login page's URL.
     LoginNeeded(String),
+    /// Somebody must confirm that it is still them, and the client can not follow a redirect; holds the
+    /// confirm page's URL.
+    StepUpNeeded(String),
     /// Somebody is signed in (or it does not matter who) and may not pass.
     Forbidden(Forbidden),
     /// The session store or the account database did not answer, and what it said.
@@ -79,6 +82,7 @@ impl Reject {
             Self::Maintenance(_) => MAINTENANCE,
             Self::MethodNotAllowed(_) => METHOD_NOT_ALLOWED,
             Self::LoginNeeded(_) => LOGIN_NEEDED,
+            Self::StepUpNeeded(_) => STEP_UP_NEEDED,
             Self::Forbidden(_) => FORBIDDEN,
             Self::StoreUnavailable(_) => STORE_UNAVAILABLE,
             Self::Busy(_) => BUSY,
@@ -94,7 +98,7 @@ impl Reject {
     pub fn add_headers(&self, headers: &mut http::HeaderMap) {
         let (name, value) = match self {
             Self::MethodNotAllowed(allowed) => (header::ALLOW, HeaderValue::from_str(allowed).ok()),
-            Self::LoginNeeded(_) => (header::WWW_AUTHENTICATE, Some(CHALLENGE)),
+            Self::LoginNeeded(_) | Self::StepUpNeeded(_) => (header::WWW_AUTHENTICATE, Some(CHALLENGE)),
             // SECURITY: where the request ends or for whom it is is in doubt, and so is what comes behind it.
             Self::Malformed(
                 Malformed::Coding
@@ -258,6 +262,15 @@ answer!(
     "Please sign in",
     "Nobody is signed in.",
     "Sign in and try again."
+);
+answer!(
+    STEP_UP_NEEDED,
+    UNAUTHORIZED,
+    LoginNeeded,
+    "step_up_required",
+    "Please confirm that it is you",
+    "This needs a fresh proof of who you are.",
+    "Confirm that it is you and try again."
 );
 answer!(
     FORBIDDEN,

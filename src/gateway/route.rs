@@ -122,6 +122,7 @@ mod tests {
             access,
             methods: Vec::new(),
             networks: Vec::new(),
+            demand: super::super::Demand::default(),
             activity: crate::gateway::Activity::Any,
             handling: crate::gateway::handling::Handling::default(),
             line: 1,

@@ -24,11 +24,17 @@ impl SecurityHeaders {
         Self { profile: config.profile, hsts: config.hsts.clone() }
     }
 
-    /// For a response that the gateway made: the strict set; a page's own CSP stays.
+    /// For a response that the gateway made: the strict set; a page's own CSP stays, and so does the referrer
+    /// for our own origin, where a browser is to send a form on that an application checks by its referrer.
     pub fn apply_to_own(&self, headers: &mut HeaderMap) {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, self.hsts.clone());
         for (name, value) in STRICT.iter().chain(&OWN) {
-            if *name != header::CONTENT_SECURITY_POLICY || !headers.contains_key(name) {
+            let stays = match headers.get(name) {
+                Some(own) if *name == header::REFERRER_POLICY => own == "same-origin",
+                Some(_) => *name == header::CONTENT_SECURITY_POLICY,
+                None => false,
+            };
+            if !stays {
                 headers.insert(name, value.clone());
             }
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
@@ -37,12 +38,35 @@ pub struct Route {
     pub methods: Vec<Method>,
     /// The client networks that may pass; empty = all.
     pub networks: Vec<IpNet>,
+    /// What who is let in must have shown, and how long ago.
+    pub demand: Demand,
     /// Which requests keep a session alive.
     pub activity: Activity,
     /// What becomes of the requests that may pass.
     pub handling: Handling,
     /// The line in the configuration file where the route begins, for messages.
     pub line: usize,
+}
+
+/// What a route demands of somebody beside being signed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Which factor they must have shown in this session.
+    pub second: Second,
+    /// How long ago at most; nothing for any time within the session.
+    pub fresh: Option<Duration>,
+}
+
+/// Which second factor a route demands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Second {
+    /// None.
+    #[default]
+    NotAsked,
+    /// Whichever.
+    Any,
+    /// A passkey.
+    Passkey,
 }
 
 /// Which requests keep an idle session alive.

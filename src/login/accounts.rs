@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::clock::Timestamp;
 use crate::identity::{Group, Identity, UserId};
+use crate::login::factors::BESIDE_ACCOUNTS;
 use crate::storage::sqlite::{Database, StorageError};
 
 /// The columns in the order of [`account`]. A group's name holds no `,`.
@@ -217,6 +218,12 @@ impl Accounts {
         Ok(())
     }
 
+    /// The file, for what else is kept of these users.
+    #[must_use]
+    pub fn database(&self) -> Database {
+        self.database.clone()
+    }
+
     /// Closes the file; whatever was answered is in it.
     pub async fn close(&self) {
         self.database.close().await;
@@ -243,7 +250,8 @@ impl Accounts {
 const TEXT_LIMIT: usize = 256;
 
 /// One step a version; those that have shipped never change.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE users (
         name TEXT NOT NULL COLLATE NOCASE PRIMARY KEY,
         password TEXT NOT NULL,
@@ -258,7 +266,9 @@ const MIGRATIONS: &[&str] = &["
         name TEXT NOT NULL,
         PRIMARY KEY (user, name)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    BESIDE_ACCOUNTS,
+];
 
 fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
     let groups: Option<String> = row.get(6)?;

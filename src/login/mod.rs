@@ -15,10 +15,13 @@ use crate::secret::Secret;
 use crate::telemetry::audit::{Audit, Event, EventKind};
 
 pub mod accounts;
+mod change;
+pub mod factors;
 mod new_password;
 pub mod password;
 pub mod throttle;
 
+pub use change::NewPassword;
 pub use new_password::{PASSWORD_MINIMUM, PasswordProblem, check_new_password};
 
 use accounts::{Account, Accounts, AccountsError, Credentials};

@@ -62,7 +62,7 @@ const GROUPS: usize = 5;
 const GROUP: usize = 4;
 
 /// Without `0 o`, `1 l i`: 31 characters, 4.95 bit each.
-const UNAMBIGUOUS: &[u8; 31] = b"abcdefghjkmnpqrstuvwxyz23456789";
+pub(super) const UNAMBIGUOUS: &[u8; 31] = b"abcdefghjkmnpqrstuvwxyz23456789";
 
 /// In lower case; those under the least length need not be here.
 const COMMON: &[&str] = &[
@@ -218,7 +218,7 @@ const COMMON: &[&str] = &[
 ];
 
 /// Uniform: a number that stands for no character is thrown again.
-fn random_character() -> Result<char, getrandom::Error> {
+pub(super) fn random_character() -> Result<char, getrandom::Error> {
     loop {
         let mut byte = [0];
         getrandom::fill(&mut byte)?;

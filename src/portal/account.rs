@@ -29,11 +29,14 @@ impl Portal {
         alarm: Option<&'static str>,
     ) -> Result<Response<Bytes>, PortalError> {
         let identity = session.identity();
-        let has_ended = alarm.is_none() && visit.query_value("reason") == Some(REASON_ENDED);
         let context = AccountPage {
             token: csrf::session_token(&self.engine.ring(), session.id().as_bytes(), self.clock.now()),
             alarm,
-            note: has_ended.then_some(strings::SESSIONS_ENDED),
+            note: match visit.query_value("reason") {
+                Some(REASON_ENDED) => Some(strings::SESSIONS_ENDED),
+                other => strings::changed(other),
+            }
+            .filter(|_| alarm.is_none()),
             user: identity.user.as_str(),
             name: identity.name.as_deref(),
             email: identity.email.as_deref(),

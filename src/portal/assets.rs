@@ -1,4 +1,4 @@
-//! The files that our pages load: one stylesheet and one icon.
+//! The files that our pages load: one stylesheet, one icon and one script.
 //!
 //! Their names hold a hash of their content, so that a browser may keep them for a year. Invariant:
 //! nothing else is ever served here.
@@ -48,6 +48,11 @@ pub static ICON: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("mark", "svg", "image/svg+xml; charset=utf-8", include_str!("assets/mark.svg"))
 });
 
+/// What asks the browser for a passkey.
+pub static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("passkey", "js", "text/javascript; charset=utf-8", include_str!("assets/passkey.js"))
+});
+
 /// Where assets lie, below the portal's path.
 pub(super) const FOLDER: &str = "/assets/";
 
@@ -55,7 +60,7 @@ const FOR_A_YEAR: &str = "public, max-age=31536000, immutable";
 
 /// The asset called `name`, if it is one of the present ones.
 pub(super) fn serve(name: &str) -> Option<Response<Bytes>> {
-    [&STYLESHEET, &ICON].into_iter().find(|asset| asset.name == name).map(|asset| asset.response())
+    [&STYLESHEET, &ICON, &SCRIPT].into_iter().find(|asset| asset.name == name).map(|asset| asset.response())
 }
 
 #[cfg(test)]
@@ -64,7 +69,7 @@ mod tests {
 
     #[test]
     fn an_asset_is_found_at_its_path_and_may_be_kept() {
-        for asset in [&STYLESHEET, &ICON] {
+        for asset in [&STYLESHEET, &ICON, &SCRIPT] {
             let path = asset.path("/.vestibule");
             let response = serve(path.strip_prefix("/.vestibule/assets/").unwrap()).unwrap();
             assert_eq!(response.headers()[CACHE_CONTROL], FOR_A_YEAR);

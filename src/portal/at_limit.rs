@@ -70,7 +70,8 @@ impl Portal {
         }
         self.end_chosen(visit, user, None).await?;
         match self.begin(visit, &proof).await? {
-            Begun::SignedIn(response) => spend(response),
+            Begun::SignedIn(response) => self.spend_nonce(visit, response),
+            Begun::FactorNeeded(has) => self.ask_factor(visit, &proof, &has, None).await,
             Begun::AtLimit(sessions) => {
                 self.ask_which_to_end(visit, &proof, &sessions, Some(strings::STILL_AT_LIMIT))
             }
@@ -79,20 +80,17 @@ impl Portal {
     }
 
     /// The login page, filled with what an old proof tells.
-    fn ask_again(&self, visit: &Visit<'_>, refused: &Refused) -> Result<Response<Bytes>, PortalError> {
+    pub(super) fn ask_again(
+        &self,
+        visit: &Visit<'_>,
+        refused: &Refused,
+    ) -> Result<Response<Bytes>, PortalError> {
         let filled = match refused {
             Refused::Expired(proof) => Filled::of(proof),
             Refused::Untrusted => Filled::new(ReturnTo::default()),
         };
         self.form(visit, StatusCode::FORBIDDEN, &filled.alarmed(strings::PROOF_EXPIRED.to_owned()))
     }
-}
-
-/// SECURITY: nobody keeps a list of the proofs that were used. Instead the browser gets another nonce, so
-/// that the page, if it is sent again from the history after a sign-out, signs nobody in.
-fn spend(mut response: Response<Bytes>) -> Result<Response<Bytes>, PortalError> {
-    response.headers_mut().append(SET_COOKIE, Nonce::generate()?.to_cookie());
-    Ok(response)
 }
 
 #[derive(Serialize)]

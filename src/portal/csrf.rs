@@ -60,7 +60,8 @@ impl Nonce {
         HeaderValue::try_from(cookie.to_string()).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
-    fn presented(headers: &HeaderMap) -> Option<Self> {
+    /// The nonce that a browser shows.
+    pub(super) fn presented(headers: &HeaderMap) -> Option<Self> {
         let mut found = None;
         for line in headers.get_all(header::COOKIE) {
             for pair in line.as_bytes().split(|byte| *byte == b';') {

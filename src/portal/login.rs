@@ -12,19 +12,24 @@ use http::header::{RETRY_AFTER, SET_COOKIE};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
+use super::confirm::after_confirming;
 use super::csrf::{self, Forged, Nonce};
+use super::passkeys::Offer;
 use super::proof::Proof;
 use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, page, strings};
+use crate::identity::Factor;
+use crate::login::factors::Summary;
 use crate::login::{Attempt, Outcome};
 use crate::secret::Secret;
 use crate::session::engine::{EndReason, Login, OpenError, Opened};
 use crate::session::lifetime::Remember;
+use crate::session::proofs::Proofs;
 use crate::session::record::Session;
 
 impl Portal {
     /// The form; for somebody who is signed in the question whether to go on or to switch.
     pub(super) async fn show_login(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
-        let next = ReturnTo::from_query(visit.query).outside(visit.portal);
+        let next = after_confirming(visit, ReturnTo::from_query(visit.query));
         let note = match self.caller(visit, Activity::DoesNotCount).await? {
             Caller::Known(session) => return Ok(self.offer_switch(visit, &session, &next)),
             Caller::Expired => Some(strings::SESSION_EXPIRED),
@@ -35,7 +40,7 @@ impl Portal {
 
     /// Looks at a form that came in.
     pub(super) async fn submit_login(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
-        let next = ReturnTo::parse(&visit.field("next").unwrap_or_default()).outside(visit.portal);
+        let next = after_confirming(visit, ReturnTo::parse(&visit.field("next").unwrap_or_default()));
         let user = visit.field("user").unwrap_or_default();
         let filled = Filled { user: &user, remember: self.wish(visit), ..Filled::new(next) };
         if let Err(forged) = self.check_login_form(visit) {
@@ -44,12 +49,9 @@ impl Portal {
         match self.attempt(visit, &user).await? {
             Outcome::Proved(identity, method) => {
                 let (remember, next) = (filled.remember, filled.next.clone());
-                let proof = Proof { identity, method, remember, next, issued: self.clock.now() };
-                match self.begin(visit, &proof).await? {
-                    Begun::SignedIn(response) => Ok(response),
-                    Begun::AtLimit(sessions) => self.ask_which_to_end(visit, &proof, &sessions, None),
-                    Begun::Disabled => self.refuse(visit, filled),
-                }
+                let issued = self.clock.now();
+                let proofs = Proofs::default().with(Factor::Password, issued);
+                self.begin_or_ask(visit, &Proof { identity, method, proofs, remember, next, issued }).await
             }
             Outcome::Refused => self.refuse(visit, filled),
             Outcome::Throttled { retry_after } => {
@@ -84,8 +86,12 @@ impl Portal {
             note: filled.note,
             offer_remember: self.offers_remember(),
             remember: filled.remember == Remember::Yes,
+            passkey: self.offer_login(visit, &nonce)?,
         };
         let mut response = page::render(visit.place(), status, "login.html", &context);
+        if context.passkey.is_some() {
+            response = page::scripted(response);
+        }
         response.headers_mut().append(SET_COOKIE, nonce.to_cookie());
         Ok(response)
     }
@@ -131,11 +137,18 @@ impl Portal {
 
     /// Begins the session of somebody who proved who they are.
     pub(super) async fn begin(&self, visit: &Visit<'_>, proof: &Proof) -> Result<Begun, PortalError> {
+        // SECURITY: the one place where sessions begin, so that no way in leaves the factor out.
+        if proof.proofs.second().is_none() {
+            let has = self.factors.of(&proof.identity.user).await?;
+            if has.has_second() {
+                return Ok(Begun::FactorNeeded(has));
+            }
+        }
         if let Caller::Known(earlier) = self.caller(visit, Activity::DoesNotCount).await? {
             self.engine.end(&earlier, EndReason::Replaced).await?;
         }
-        let Proof { identity, method, remember, next, .. } = proof.clone();
-        let login = Login { identity, method, remember, device: visit.device() };
+        let Proof { identity, method, proofs, remember, next, .. } = proof.clone();
+        let login = Login { identity, method, proofs, remember, device: visit.device() };
         let Opened { cookies, session } = match self.engine.open(login).await {
             Err(OpenError::AtLimit(sessions)) => return Ok(Begun::AtLimit(sessions)),
             opened => opened?,
@@ -147,6 +160,7 @@ impl Portal {
             self.engine.end(&session, EndReason::AccountDisabled).await?;
             return enabled.map(|_| Begun::Disabled).map_err(PortalError::from);
         }
+        self.note_user(visit, &session.identity().user);
         let mut response = page::see_other(next.to_location());
         for cookie in cookies {
             response.headers_mut().append(SET_COOKIE, cookie);
@@ -158,7 +172,7 @@ impl Portal {
         !self.engine.policy().lifetimes.remember.is_zero()
     }
 
-    fn wish(&self, visit: &Visit<'_>) -> Remember {
+    pub(super) fn wish(&self, visit: &Visit<'_>) -> Remember {
         if visit.says("remember", "yes") && self.offers_remember() { Remember::Yes } else { Remember::No }
     }
 }
@@ -167,6 +181,8 @@ impl Portal {
 pub(super) enum Begun {
     /// A session; the way to where it was wanted.
     SignedIn(Response<Bytes>),
+    /// Nothing: the user has these factors, and has shown none.
+    FactorNeeded(Summary),
     /// Nothing: the user has as many sessions as they may have.
     AtLimit(Vec<Arc<Session>>),
     /// Nothing: the account may no longer sign in.
@@ -208,6 +224,7 @@ struct LoginPage<'a> {
     note: Option<&'static str>,
     offer_remember: bool,
     remember: bool,
+    passkey: Option<Offer>,
 }
 
 #[derive(Serialize)]
@@ -232,11 +249,11 @@ fn note(reason: Option<&str>) -> Option<&'static str> {
     match reason {
         Some(REASON_EXPIRED) => Some(strings::SESSION_EXPIRED),
         Some(REASON_SIGNED_OUT) => Some(strings::SIGNED_OUT),
-        _ => None,
+        other => strings::changed(other),
     }
 }
 
-fn retry(mut response: Response<Bytes>, after: Duration) -> Response<Bytes> {
+pub(super) fn retry(mut response: Response<Bytes>, after: Duration) -> Response<Bytes> {
     let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     response

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use crate::clock::Clock;
 use crate::login::Login;
 use crate::login::accounts::AccountsError;
+use crate::login::factors::{EnrolError, Factors};
 use crate::session::binding::Device;
 use crate::session::cookie::Found;
 use crate::session::engine::{self, Activity, Engine, OpenError, Resumed};
@@ -27,25 +28,40 @@ mod account;
 pub mod assets;
 mod at_limit;
 mod builtin;
+mod confirm;
+mod continuing;
 pub mod csrf;
 mod device;
+mod enrolment;
+mod factor;
+mod factors;
 mod form;
+mod kept;
+mod kept_fields;
 mod login;
 mod logout;
 pub mod page;
+mod passkeys;
+mod password;
 mod proof;
+mod proving;
+mod reset;
 pub mod return_to;
 mod session_info;
 mod sessions;
 pub mod strings;
+mod vault;
 
 pub use builtin::{BuiltinPage, builtin};
+pub use continuing::{Interrupted, Waiting};
 pub use login::REASON_EXPIRED;
 pub use page::{ErrorPage, Place, Reader};
 pub use return_to::ReturnTo;
 pub use session_info::CHALLENGE;
+pub use vault::RingVault;
 
 use csrf::Forged;
+use kept::Kept;
 
 /// Settings of the gateway's own pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +75,8 @@ pub struct Config {
 pub struct Portal {
     engine: Engine,
     login: Arc<Login>,
+    factors: Factors,
+    kept: Kept,
     clock: Clock,
     audit: Audit,
     config: ArcSwap<Config>,
@@ -67,8 +85,23 @@ pub struct Portal {
 impl Portal {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(engine: Engine, login: Arc<Login>, clock: Clock, audit: Audit, config: Config) -> Self {
-        Self { engine, login, clock, audit, config: ArcSwap::from_pointee(config) }
+    pub fn new(
+        engine: Engine,
+        login: Arc<Login>,
+        factors: Factors,
+        clock: Clock,
+        audit: Audit,
+        config: Config,
+    ) -> Self {
+        Self {
+            engine,
+            login,
+            factors,
+            kept: Kept::new(),
+            clock,
+            audit,
+            config: ArcSwap::from_pointee(config),
+        }
     }
 
     /// Other settings from the next request on.
@@ -98,7 +131,7 @@ impl Portal {
             }
             ("/account" | "/session" | "/ping", _) => Err(PortalError::MethodNotAllowed("GET, HEAD")),
             ("/session/extend", _) => Err(PortalError::MethodNotAllowed("POST")),
-            (path, verb) => asset(path, verb),
+            (path, verb) => self.serve_proving(&request, path, verb).await,
         }
     }
 
@@ -200,6 +233,18 @@ impl From<AccountsError> for PortalError {
         match error {
             AccountsError::Storage(StorageError::Busy { .. }) => Self::Busy(error.to_string()),
             _ => Self::StoreUnavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<EnrolError> for PortalError {
+    fn from(error: EnrolError) -> Self {
+        match error {
+            EnrolError::Accounts(error) => error.into(),
+            EnrolError::Busy => Self::Busy(error.to_string()),
+            EnrolError::Random(_) | EnrolError::Sealing | EnrolError::Passkey(_) => {
+                Self::Random(error.to_string())
+            }
         }
     }
 }

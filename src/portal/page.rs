@@ -24,6 +24,10 @@ use crate::identity::UserId;
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
      base-uri 'none'; object-src 'none'; frame-ancestors 'none'";
 
+/// The policy of the pages that ask the browser for a passkey, which takes a script.
+const SCRIPTED_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; \
+     base-uri 'none'; object-src 'none'; frame-ancestors 'none'";
+
 /// What every page of ours carries, beside the headers of every response of the gateway. A form needs
 /// a referrer policy that lets `Origin` through; the pages say so in a `meta` element.
 pub const PAGE_HEADERS: [(HeaderName, HeaderValue); 9] = [
@@ -116,6 +120,7 @@ pub(super) fn render<C: Serialize>(
         host: place.host,
         stylesheet: assets::STYLESHEET.path(place.portal),
         icon: assets::ICON.path(place.portal),
+        script: assets::SCRIPT.path(place.portal),
         page,
     };
     match TEMPLATES.get_template(name).and_then(|template| template.render(Serde(frame))) {
@@ -125,6 +130,13 @@ pub(super) fn render<C: Serialize>(
             respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "This page cannot be shown.\n".to_owned())
         }
     }
+}
+
+/// The same page, on which our own script may run.
+pub(super) fn scripted(mut response: Response<Bytes>) -> Response<Bytes> {
+    let policy = HeaderValue::from_static(SCRIPTED_POLICY);
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    response
 }
 
 /// A response of ours that is not a page.
@@ -161,6 +173,7 @@ struct Frame<'a, C> {
     host: &'a str,
     stylesheet: String,
     icon: String,
+    script: String,
     #[serde(flatten)]
     page: &'a C,
 }
@@ -180,7 +193,7 @@ struct ErrorContext<'a> {
 const PERMISSIONS: &str = "accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), usb=()";
 
 /// All of them end in `.html`: that is what turns escaping on.
-const SOURCES: [(&str, &str); 8] = [
+const SOURCES: [(&str, &str); 17] = [
     ("builtin.html", include_str!("templates/builtin.html")),
     ("base.html", include_str!("templates/base.html")),
     ("login.html", include_str!("templates/login.html")),
@@ -188,6 +201,15 @@ const SOURCES: [(&str, &str); 8] = [
     ("switch.html", include_str!("templates/switch.html")),
     ("logout.html", include_str!("templates/logout.html")),
     ("account.html", include_str!("templates/account.html")),
+    ("factor.html", include_str!("templates/factor.html")),
+    ("confirm.html", include_str!("templates/confirm.html")),
+    ("factors.html", include_str!("templates/factors.html")),
+    ("totp.html", include_str!("templates/totp.html")),
+    ("codes.html", include_str!("templates/codes.html")),
+    ("password.html", include_str!("templates/password.html")),
+    ("reset.html", include_str!("templates/reset.html")),
+    ("continue.html", include_str!("templates/continue.html")),
+    ("passkey.html", include_str!("templates/passkey.html")),
     ("error.html", include_str!("templates/error.html")),
 ];
 

@@ -14,8 +14,9 @@ use super::ReturnTo;
 use super::csrf::Nonce;
 use crate::clock::Timestamp;
 use crate::identity::{AuthMethod, Identity};
-use crate::session::keyring::KeyRing;
+use crate::session::keyring::{KeyRing, Sealing};
 use crate::session::lifetime::Remember;
+use crate::session::proofs::Proofs;
 
 /// Who somebody proved to be, and what they asked for when they did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub(super) struct Proof {
     pub(super) identity: Identity,
     /// How.
     pub(super) method: AuthMethod,
+    /// What they showed, and when.
+    pub(super) proofs: Proofs,
     /// Whether they want to stay signed in.
     pub(super) remember: Remember,
     /// Where they wanted to go.
@@ -38,13 +41,19 @@ impl Proof {
         let content = Content {
             identity: self.identity.clone(),
             method: self.method,
+            proofs: self.proofs,
             remembered: self.remember == Remember::Yes,
             next: self.next.as_str().to_owned(),
             issued: self.issued.as_millis(),
         };
         let text = serde_json::to_vec(&content).ok()?;
-        let sealed = URL_SAFE_NO_PAD.encode(ring.seal_proof(nonce.as_bytes(), text)?);
+        let sealed = URL_SAFE_NO_PAD.encode(ring.seal(Sealing::Proof, nonce.as_bytes(), text)?);
         (sealed.len() <= LENGTH_LIMIT).then_some(sealed)
+    }
+
+    /// When it is worth nothing any more.
+    pub(super) fn ends_at(&self) -> Timestamp {
+        self.issued + LIFETIME
     }
 
     /// What [`Self::seal`] put into a form of the browser that holds `nonce`.
@@ -52,12 +61,12 @@ impl Proof {
         let sealed = URL_SAFE_NO_PAD.decode(text).map_err(|_| Refused::Untrusted)?;
         // SECURITY: the browser's nonce is part of what is sealed: a page that was copied opens nothing
         // anywhere else.
-        let text = ring.open_proof(nonce.as_bytes(), &sealed).ok_or(Refused::Untrusted)?;
+        let text = ring.open(Sealing::Proof, nonce.as_bytes(), &sealed).ok_or(Refused::Untrusted)?;
         let content: Content = serde_json::from_slice(&text).map_err(|_| Refused::Untrusted)?;
         let remember = if content.remembered { Remember::Yes } else { Remember::No };
-        let Content { identity, method, next, issued, .. } = content;
+        let Content { identity, method, proofs, next, issued, .. } = content;
         let (next, issued) = (ReturnTo::parse(&next), Timestamp::from_millis(issued));
-        let proof = Self { identity, method, remember, next, issued };
+        let proof = Self { identity, method, proofs, remember, next, issued };
         if now.since(issued) < LIFETIME { Ok(proof) } else { Err(Refused::Expired(Box::new(proof))) }
     }
 }
@@ -78,6 +87,7 @@ const LIFETIME: Duration = Duration::from_mins(5);
 struct Content {
     identity: Identity,
     method: AuthMethod,
+    proofs: Proofs,
     remembered: bool,
     next: String,
     issued: i64,
@@ -89,7 +99,7 @@ const LENGTH_LIMIT: usize = 12 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::Group;
+    use crate::identity::{Factor, Group};
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -102,6 +112,7 @@ mod tests {
                 email: None,
             },
             method: AuthMethod::Password,
+            proofs: Proofs::default().with(Factor::Password, NOW),
             remember: Remember::Yes,
             next: ReturnTo::parse("/wiki?a=%2F b"),
             issued: NOW,

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use http::Response;
 use serde::Serialize;
 
-use super::csrf;
 use super::device::DeviceName;
-use super::{Activity, Caller, Portal, PortalError, Visit, form, page, strings};
+use super::proving::FormGate;
+use super::{Portal, PortalError, Visit, form, page, strings};
 use crate::clock::Timestamp;
 use crate::identity::UserId;
 use crate::session::engine::EndReason;
@@ -20,17 +20,13 @@ use crate::session::record::Session;
 impl Portal {
     /// Ends sessions of the user who asks, but for the one that asks.
     pub(super) async fn end_own_sessions(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
-        if let Err(forged) = csrf::check_origin(visit.headers, visit.host) {
-            self.note_forgery(visit, forged);
-            return Err(forged.into());
-        }
-        let Caller::Known(session) = self.caller(visit, Activity::Counts).await? else {
-            return Ok(visit.to_login(""));
+        let session = match self.gate_form(visit, "/account").await? {
+            FormGate::Open(session) => session,
+            FormGate::Stale(session) => {
+                return self.account_page(visit, &session, Some(strings::FORM_EXPIRED)).await;
+            }
+            FormGate::Shut(response) => return Ok(response),
         };
-        if let Err(forged) = self.check_session_form(visit, &session) {
-            self.note_forgery(visit, forged);
-            return self.account_page(visit, &session, Some(strings::FORM_EXPIRED)).await;
-        }
         self.end_chosen(visit, &session.identity().user, Some(&session)).await?;
         Ok(visit.to(&format!("/account?reason={REASON_ENDED}")))
     }

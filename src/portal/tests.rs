@@ -63,7 +63,9 @@ impl House {
         let ring = Arc::new(KeyRing::generate(clock.now()));
         let engine = Engine::start(config, ring, clock.clone(), audit.clone()).await.unwrap();
         let config = Config { path: "/.vestibule".to_owned() };
-        let portal = Portal::new(engine, Arc::new(login), clock, audit, config);
+        let vault = Arc::new(RingVault::new(engine.clone()));
+        let factors = Factors::new(login.factor_store(), vault, login.hasher(), clock.clone(), audit.clone());
+        let portal = Portal::new(engine, Arc::new(login), factors, clock, audit, config);
         Self { folder, portal, accounts, hand, lines }
     }
 

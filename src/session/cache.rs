@@ -260,6 +260,7 @@ mod tests {
     use crate::identity::{AuthMethod, Identity};
     use crate::session::keyring::KeyId;
     use crate::session::lifetime::Remember;
+    use crate::session::proofs::Proofs;
     use crate::session::record::Start;
     use crate::session::token::Token;
 
@@ -268,6 +269,7 @@ mod tests {
         let start = Start {
             identity: Identity { user, groups: Vec::new(), name: None, email: None },
             method: AuthMethod::Password,
+            proofs: Proofs::default(),
             remember: Remember::No,
             user_agent: "",
             address: IpAddr::from([192, 0, 2, 1]),

@@ -17,6 +17,7 @@ pub mod engine;
 pub mod id_prefix;
 pub mod keyring;
 pub mod lifetime;
+pub mod proofs;
 pub mod record;
 pub mod store;
 pub mod token;
@@ -29,8 +30,9 @@ pub use engine::{
     Activity, EndReason, Engine, Live, Login, OpenError, Opened, Presented, Resumed, StartError, Visit,
 };
 pub use id_prefix::IdPrefix;
-pub use keyring::{KeyId, KeyRing, KeyRingError, KeyRole, Purpose};
+pub use keyring::{KeyId, KeyRing, KeyRingError, KeyRole, Purpose, Sealing};
 pub use lifetime::{Ended, Lifetimes, Remember};
+pub use proofs::Proofs;
 pub use record::Session;
 pub use store::StoreError;
 pub use token::{SessionId, Token};

@@ -150,6 +150,20 @@ pub enum EventKind {
     LoginFailure,
     /// Somebody tried too often.
     LoginThrottled,
+    /// Somebody chose another password.
+    PasswordChanged,
+    /// Somebody has a second factor more.
+    FactorAdded,
+    /// Somebody has a second factor less.
+    FactorRemoved,
+    /// Somebody showed a second factor.
+    FactorAccepted,
+    /// Somebody showed none that is right.
+    FactorFailure,
+    /// Somebody guessed too often.
+    FactorThrottled,
+    /// Somebody used the one-time link of an administrator.
+    AccountReset,
     /// A session began.
     SessionCreated,
     /// Its user ended it.
@@ -182,10 +196,17 @@ pub enum EventKind {
 
 impl EventKind {
     /// All kinds, in their order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 24] = [
         Self::LoginSuccess,
         Self::LoginFailure,
         Self::LoginThrottled,
+        Self::PasswordChanged,
+        Self::FactorAdded,
+        Self::FactorRemoved,
+        Self::FactorAccepted,
+        Self::FactorFailure,
+        Self::FactorThrottled,
+        Self::AccountReset,
         Self::SessionCreated,
         Self::SessionEnded,
         Self::SessionRevoked,
@@ -209,6 +230,13 @@ impl EventKind {
             Self::LoginSuccess => "authn_login_success",
             Self::LoginFailure => "authn_login_fail",
             Self::LoginThrottled => "authn_login_fail_max",
+            Self::PasswordChanged => "authn_password_change",
+            Self::FactorAdded => "authn_factor_add",
+            Self::FactorRemoved => "authn_factor_remove",
+            Self::FactorAccepted => "authn_factor_success",
+            Self::FactorFailure => "authn_factor_fail",
+            Self::FactorThrottled => "authn_factor_fail_max",
+            Self::AccountReset => "authn_account_reset",
             Self::SessionCreated => "session_created",
             Self::SessionEnded => "session_ended",
             Self::SessionRevoked => "session_revoked",

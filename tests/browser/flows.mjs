@@ -173,6 +173,21 @@ export const flows = {
     assert.equal(await page.locator('body').getAttribute('data-script'), 'ran', 'its inline script runs');
   },
 
+  // What was typed before the session expired is kept, offered, and sent by one press.
+  async form_of_an_expired_session_goes_on_after_the_login(stage) {
+    const page = await (await stage.visitor()).newPage();
+    await signIn(page, '/form');
+    await page.getByLabel('Note').fill('milk & bread\u00fc');
+    await stage.advance(2 * 3_600);
+    await page.getByRole('button', { name: 'Save note' }).click();
+    await page.waitForURL((url) => url.pathname === LOGIN);
+    await submitLogin(page);
+    await page.getByRole('heading', { name: 'Continue sending?' }).waitFor();
+    await page.getByRole('button', { name: 'Continue sending' }).click();
+    await page.locator('#note').getByText('milk & bread\u00fc').waitFor();
+    assert.equal(pathOf(page), '/form');
+  },
+
   async websocket_from_the_page_is_echoed(stage) {
     const page = await (await stage.visitor()).newPage();
     await signIn(page, '/socket');

@@ -38,6 +38,7 @@ flows! {
     other_sessions_end_with_the_browser
     login_and_logout_without_javascript
     form_of_the_application_passes
+    form_of_an_expired_session_goes_on_after_the_login
     websocket_from_the_page_is_echoed
     fetch_without_a_session_gets_json
     own_pages_load_without_a_complaint
@@ -46,10 +47,31 @@ flows! {
     too_many_sessions_are_chosen_from_without_javascript;
 }
 
+/// Those that need a program with passkeys.
+const PASSKEY_FLOWS: &[&str] = &[
+    "passkey_is_made_on_the_way_and_signs_in_without_a_password",
+    "passkey_is_the_second_step_after_the_password",
+    "passkey_of_another_authenticator_is_refused",
+    "login_page_without_javascript_offers_no_passkey",
+];
+
+#[cfg(feature = "passkeys")]
+mod passkeys {
+    use crate::harness::browser::Stage;
+
+    #[test]
+    fn each_passkey_flow_is_played() {
+        for flow in super::PASSKEY_FLOWS {
+            Stage::with_passkeys().play("run.mjs", &[flow], &[]);
+        }
+    }
+}
+
 #[test]
 fn every_flow_is_played() {
     let listed = finish(Command::new("node").arg(tests().join("browser/run.mjs")), "").stdout;
-    assert_eq!(listed.lines().collect::<Vec<_>>(), FLOWS);
+    let played = [FLOWS, PASSKEY_FLOWS].concat();
+    assert_eq!(listed.lines().collect::<Vec<_>>(), played);
 }
 
 #[test]

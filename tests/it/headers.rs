@@ -87,7 +87,8 @@ fn what_our_pages_load_carries_the_strict_set_and_may_be_kept() {
     let page = unescape(&visitor.page(LOGIN).text());
     let assets: BTreeSet<_> =
         page.split('"').filter(|text| text.starts_with("/.vestibule/assets/")).collect();
-    assert_eq!(assets.len(), 2, "{page}");
+    let scripts = usize::from(cfg!(feature = "passkeys"));
+    assert_eq!(assets.len(), 2 + scripts, "{page}");
     for path in assets {
         let asset = visitor.get(path);
         assert_eq!(asset.status, 200);

@@ -21,6 +21,7 @@ mod cli;
 mod connections;
 mod durability;
 mod errors;
+mod factors;
 mod gateways;
 mod harness;
 mod headers;

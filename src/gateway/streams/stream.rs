@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use http::Method;
 
+use crate::clock::Timestamp;
 use crate::gateway::canonical::Canonical;
 use crate::gateway::decision::{self, Caller, Decision, Guest, Question};
 use crate::gateway::record::Record;
@@ -114,10 +115,13 @@ impl Stream {
         let has_upstream = snapshot.upstreams.iter().any(|upstream| Some(upstream.name()) == named);
         let Some(place) = snapshot.routes.find(canonical.host(), canonical.path()) else { return false };
         let caller = match &self.session {
-            Some(session) => Caller::Known(session.identity()),
+            Some(session) => Caller::Known(session.identity(), session.proofs()),
             None => Caller::Guest(Guest::New),
         };
-        let question = Question { route: &place.route, method: &self.method, client: self.client, caller };
+        // What was shown was fresh when the stream began; that it grows old ends nothing.
+        let now = Timestamp::default();
+        let question =
+            Question { route: &place.route, method: &self.method, client: self.client, caller, now };
         has_upstream
             && snapshot.portal_page(canonical.path()).is_none()
             && refuse_ambiguity(snapshot, canonical).is_ok()

@@ -14,6 +14,7 @@ use crate::session::binding::Device;
 use crate::session::cookie::{self, Form, Ticket};
 use crate::session::keyring::KeyRing;
 use crate::session::lifetime::Remember;
+use crate::session::proofs::Proofs;
 use crate::session::record::{Session, Start};
 use crate::session::store::StoreError;
 use crate::session::token::Token;
@@ -31,14 +32,7 @@ impl Engine {
         }
         let token = Token::generate();
         let session = Arc::new(login.session(&token, &settings.ring, &shared.clock));
-        let ends_at = settings.policy.lifetimes.ends_at(session.times());
-        let sealed = session.to_row(&settings.ring, ends_at);
-        let row = sealed.ok_or_else(|| StoreError::Unavailable("the record cannot be sealed".to_owned()))?;
-        let cookies = shared.cookies(&settings, &token, 0, &session).ok_or(OpenError::TooLarge)?;
-        session.verify(shared.freshness.present(shared.clock.now()));
-        let look = shared.cache.look(session.id());
-        shared.store.insert(row).await?;
-        shared.take_in(look, &session);
+        let cookies = shared.establish(&settings, &token, &session).await?;
         shared.note(EventKind::SessionCreated, &session, session.method().as_str(), Cause::default());
         match settings.policy.limit {
             Some(Limit { sessions, beyond: Beyond::EvictOldest }) => {
@@ -62,15 +56,17 @@ pub struct Login<'a> {
     pub method: AuthMethod,
     /// Whether they want to stay signed in.
     pub remember: Remember,
+    /// What they showed, and when.
+    pub proofs: Proofs,
     /// Their browser and where it is.
     pub device: Device<'a>,
 }
 
 impl Login<'_> {
     fn session(self, token: &Token, ring: &KeyRing, clock: &Clock) -> Session {
-        let Self { identity, method, remember, device } = self;
+        let Self { identity, method, remember, proofs, device } = self;
         let Device { user_agent, address } = device;
-        let start = Start { identity, method, remember, user_agent, address, now: clock.now() };
+        let start = Start { identity, method, proofs, remember, user_agent, address, now: clock.now() };
         Session::new(token.session(), ring.signer().id(), start)
     }
 }
@@ -99,6 +95,24 @@ pub enum OpenError {
 }
 
 impl Shared {
+    /// Stores a session whose first token is `token`, and answers the cookies for its browser.
+    pub(super) async fn establish(
+        &self,
+        settings: &Settings,
+        token: &Token,
+        session: &Arc<Session>,
+    ) -> Result<Vec<HeaderValue>, OpenError> {
+        let ends_at = settings.policy.lifetimes.ends_at(session.times());
+        let sealed = session.to_row(&settings.ring, ends_at);
+        let row = sealed.ok_or_else(|| StoreError::Unavailable("the record cannot be sealed".to_owned()))?;
+        let cookies = self.cookies(settings, token, 0, session).ok_or(OpenError::TooLarge)?;
+        session.verify(self.freshness.present(self.clock.now()));
+        let look = self.cache.look(session.id());
+        self.store.insert(row).await?;
+        self.take_in(look, session);
+        Ok(cookies)
+    }
+
     /// The cookies for a session whose newest token is of this generation; nothing if browsers would
     /// not keep them.
     pub(super) fn cookies(

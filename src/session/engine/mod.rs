@@ -29,6 +29,7 @@ use super::token::Token;
 use super::{Config, Policy};
 
 mod begin;
+mod elevate;
 mod end;
 mod find;
 mod freshness;

@@ -15,6 +15,7 @@ use crate::identity::{AuthMethod, Identity};
 use crate::session::binding::Device;
 use crate::session::keyring::KeyId;
 use crate::session::lifetime::{Ended, Remember};
+use crate::session::proofs::Proofs;
 use crate::session::store::memory::MemoryStore;
 use crate::session::store::{Answer, Entry, Place, Row, Touch};
 use crate::session::token::SessionId;
@@ -177,6 +178,7 @@ pub(super) fn login(user: &str, remember: Remember) -> Login<'_> {
             email: None,
         },
         method: AuthMethod::Password,
+        proofs: Proofs::default(),
         remember,
         device: DEVICE,
     }

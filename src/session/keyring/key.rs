@@ -31,6 +31,17 @@ pub enum Purpose {
     Record,
 }
 
+/// What a key encrypts for the gateway's own use; each has a key of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sealing {
+    /// What a login proved, in the hands of a browser without a session.
+    Proof,
+    /// The secrets of second factors.
+    Factor,
+    /// What somebody sent while they had to prove who they are.
+    Kept,
+}
+
 /// What a key may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyRole {
@@ -105,7 +116,7 @@ pub struct Key {
     secret: Secret<[u8; Self::SECRET]>,
     macs: Macs,
     seal: LessSafeKey,
-    proof_seal: LessSafeKey,
+    sealings: Sealings,
 }
 
 impl Key {
@@ -143,12 +154,17 @@ impl Key {
         open(&self.seal, context, sealed)
     }
 
-    pub(super) fn seal_proof(&self, context: &[u8], plain: Vec<u8>) -> Option<Vec<u8>> {
-        seal(&self.proof_seal, context, plain)
+    pub(super) fn seal_for(&self, purpose: Sealing, context: &[u8], plain: Vec<u8>) -> Option<Vec<u8>> {
+        seal(self.sealings.of(purpose), context, plain)
     }
 
-    pub(super) fn open_proof(&self, context: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        open(&self.proof_seal, context, sealed)
+    pub(super) fn open_for(
+        &self,
+        purpose: Sealing,
+        context: &[u8],
+        sealed: &[u8],
+    ) -> Option<Zeroizing<Vec<u8>>> {
+        open(self.sealings.of(purpose), context, sealed)
     }
 
     pub(super) fn new(
@@ -164,8 +180,12 @@ impl Key {
             record: keyed(&secret, b"vestibule 1 record tag"),
         };
         let seal = sealing(&secret, b"vestibule 1 record seal");
-        let proof_seal = sealing(&secret, b"vestibule 1 login proof seal");
-        Self { id, created, role, secret, macs, seal, proof_seal }
+        let sealings = Sealings {
+            proof: sealing(&secret, b"vestibule 1 login proof seal"),
+            factor: sealing(&secret, b"vestibule 1 second factor seal"),
+            kept: sealing(&secret, b"vestibule 1 kept request seal"),
+        };
+        Self { id, created, role, secret, macs, seal, sealings }
     }
 
     pub(super) fn generate(id: KeyId, created: Timestamp) -> Self {
@@ -221,6 +241,23 @@ struct Macs {
     login_form: Hmac<Sha256>,
     session_form: Hmac<Sha256>,
     record: Hmac<Sha256>,
+}
+
+/// The ciphers of each [`Sealing`].
+struct Sealings {
+    proof: LessSafeKey,
+    factor: LessSafeKey,
+    kept: LessSafeKey,
+}
+
+impl Sealings {
+    const fn of(&self, purpose: Sealing) -> &LessSafeKey {
+        match purpose {
+            Sealing::Proof => &self.proof,
+            Sealing::Factor => &self.factor,
+            Sealing::Kept => &self.kept,
+        }
+    }
 }
 
 fn keyed(secret: &Secret<[u8; Key::SECRET]>, label: &[u8]) -> Hmac<Sha256> {

@@ -19,7 +19,7 @@ use super::token::random;
 mod file;
 mod key;
 
-pub use key::{Key, KeyId, KeyRole, Purpose};
+pub use key::{Key, KeyId, KeyRole, Purpose, Sealing};
 
 /// The keys of this gateway.
 #[derive(Clone)]
@@ -129,18 +129,24 @@ impl KeyRing {
         self.key(key).is_some_and(|key| key.verify(purpose, &[message], tag))
     }
 
-    /// Encrypts, by the key that signs, what a login proved, for the same `context` to show again.
+    /// Encrypts `plain` by the key that signs, for the same purpose and `context` to show again.
     #[must_use]
-    pub fn seal_proof(&self, context: &[u8], plain: Vec<u8>) -> Option<Vec<u8>> {
-        let sealed = self.signer.seal_proof(context, plain)?;
+    pub fn seal(&self, purpose: Sealing, context: &[u8], plain: Vec<u8>) -> Option<Vec<u8>> {
+        let sealed = self.signer.seal_for(purpose, context, plain)?;
         Some([self.signer.id().as_bytes().as_slice(), &sealed].concat())
     }
 
-    /// What [`Self::seal_proof`] was given, if a listed key sealed it for this `context`.
+    /// What [`Self::seal`] was given, if a listed key sealed it for this purpose and `context`.
     #[must_use]
-    pub fn open_proof(&self, context: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    pub fn open(&self, purpose: Sealing, context: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (key, sealed) = sealed.split_first_chunk::<4>()?;
-        self.key(KeyId::from_bytes(*key))?.open_proof(context, sealed)
+        self.key(KeyId::from_bytes(*key))?.open_for(purpose, context, sealed)
+    }
+
+    /// Whether the key that signs now sealed this.
+    #[must_use]
+    pub fn is_newest_of(&self, sealed: &[u8]) -> bool {
+        sealed.first_chunk::<4>() == Some(self.signer.id().as_bytes())
     }
 
     fn new_key(&self, now: Timestamp) -> Key {
@@ -306,14 +312,15 @@ mod tests {
     #[test]
     fn a_sealed_proof_opens_in_its_own_context_after_a_rotation_and_is_no_record() {
         let old = KeyRing::generate(day(0));
-        let sealed = old.seal_proof(b"browser", b"proof".to_vec()).unwrap();
+        let sealed = old.seal(Sealing::Proof, b"browser", b"proof".to_vec()).unwrap();
         let new = old.rotate(day(1));
-        assert_eq!(new.open_proof(b"browser", &sealed).unwrap().as_slice(), b"proof");
-        assert!(new.open_proof(b"another", &sealed).is_none());
-        assert!(KeyRing::generate(day(0)).open_proof(b"browser", &sealed).is_none());
+        assert_eq!(new.open(Sealing::Proof, b"browser", &sealed).unwrap().as_slice(), b"proof");
+        assert!(new.open(Sealing::Proof, b"another", &sealed).is_none());
+        assert!(KeyRing::generate(day(0)).open(Sealing::Proof, b"browser", &sealed).is_none());
+        assert!(new.open(Sealing::Factor, b"browser", &sealed).is_none());
         assert!(old.signer().open(b"browser", &sealed[4..]).is_none());
         for length in 0..sealed.len() {
-            assert!(new.open_proof(b"browser", &sealed[..length]).is_none(), "cut to {length}");
+            assert!(new.open(Sealing::Proof, b"browser", &sealed[..length]).is_none(), "cut to {length}");
         }
     }
 

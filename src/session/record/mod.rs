@@ -18,9 +18,11 @@ use super::cookie::Carried;
 use super::engine::Verified;
 use super::keyring::{KeyId, KeyRing};
 use super::lifetime::{Remember, Times, TokenAge};
+use super::proofs::Proofs;
 use super::store::{Resealed, Row};
 use super::token::SessionId;
 
+mod heir;
 mod token_age;
 
 #[cfg(test)]
@@ -129,6 +131,7 @@ impl Session {
             method: start.method,
             created: start.now.as_millis(),
             authenticated: start.now.as_millis(),
+            proofs: start.proofs,
             remembered: start.remember == Remember::Yes,
             user_agent: cut(start.user_agent).to_owned(),
             address: start.address,
@@ -356,6 +359,7 @@ impl Session {
 pub(super) struct Start<'a> {
     pub(super) identity: Identity,
     pub(super) method: AuthMethod,
+    pub(super) proofs: Proofs,
     pub(super) remember: Remember,
     pub(super) user_agent: &'a str,
     pub(super) address: IpAddr,
@@ -408,6 +412,8 @@ struct Body {
     method: AuthMethod,
     created: i64,
     authenticated: i64,
+    #[serde(default, skip_serializing_if = "Proofs::is_empty")]
+    proofs: Proofs,
     remembered: bool,
     user_agent: String,
     address: IpAddr,

@@ -18,6 +18,7 @@ fn session(user: &str, ring: &KeyRing) -> Session {
     let start = Start {
         identity,
         method: AuthMethod::Password,
+        proofs: Proofs::default(),
         remember: Remember::No,
         user_agent: "browser",
         address: IpAddr::from([192, 0, 2, 1]),

@@ -14,7 +14,7 @@ use vestibule::identity::{AuthMethod, Group, Identity, UserId};
 use vestibule::session::cookie::Ticket;
 use vestibule::session::{
     Activity, Binding, Config, CookieConfig, Device, Engine, Guests, KeyRing, Lifetimes, Live, Login, Policy,
-    Presented, Remember, Resumed, SameSite, StoreDown, StoreKind, Visit,
+    Presented, Proofs, Remember, Resumed, SameSite, StoreDown, StoreKind, Visit,
 };
 use vestibule::storage::redis::Location;
 use vestibule::telemetry::audit::Audit;
@@ -144,6 +144,7 @@ pub async fn log_in(engine: &Engine, number: usize) -> HeaderMap {
             email: Some(format!("person{number:06}@example.com")),
         },
         method: AuthMethod::Password,
+        proofs: Proofs::default(),
         remember: Remember::No,
         device: DEVICE,
     };

@@ -67,6 +67,13 @@ impl Answer {
             .unwrap_or_else(|| panic!("no form to {action} in {} {}", self.status, self.text()))
     }
 
+    /// The form of this page that has an input of this name.
+    #[track_caller]
+    pub(crate) fn form_with(&self, name: &str) -> Form {
+        Form::asking_for(&self.text(), name)
+            .unwrap_or_else(|| panic!("no form with {name} in {} {}", self.status, self.text()))
+    }
+
     /// Names and values of the cookies that are set here.
     pub(crate) fn cookies(&self) -> BTreeMap<String, String> {
         let pairs =

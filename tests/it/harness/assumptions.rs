@@ -101,6 +101,9 @@ pub(crate) mod event {
     pub(crate) const LOGIN_SUCCESS: &str = "authn_login_success";
     pub(crate) const LOGIN_FAILURE: &str = "authn_login_fail";
     pub(crate) const LOGIN_THROTTLED: &str = "authn_login_fail_max";
+    pub(crate) const FACTOR_SUCCESS: &str = "authn_factor_success";
+    pub(crate) const FACTOR_FAILURE: &str = "authn_factor_fail";
+    pub(crate) const ACCOUNT_RESET: &str = "authn_account_reset";
     pub(crate) const SESSION_CREATED: &str = "session_created";
     pub(crate) const SESSION_ENDED: &str = "session_ended";
     pub(crate) const SESSION_REVOKED: &str = "session_revoked";

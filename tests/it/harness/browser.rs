@@ -35,6 +35,12 @@ impl Stage {
         Self::with(Setup::new().set("session.max_per_user", "2").set("session.at_limit", "'refuse'"))
     }
 
+    /// Where `/passkey` demands one.
+    #[cfg(feature = "passkeys")]
+    pub(crate) fn with_passkeys() -> Self {
+        Self::with(Setup::new().route("path = '/passkey'; upstream = 'app'; mfa = 'passkey'"))
+    }
+
     fn with(setup: Setup) -> Self {
         let (legacy, socket) = (Legacy::start(), LegacySocket::start());
         let setup = setup

@@ -28,6 +28,11 @@ impl Form {
         Self::all(html).find(|form| form.action == action)
     }
 
+    /// The form in `html` that has an input of this name.
+    pub(crate) fn asking_for(html: &str, name: &str) -> Option<Self> {
+        Self::all(html).find(|form| form.asks_for(name))
+    }
+
     /// Every form whose method is POST.
     fn all(html: &str) -> impl Iterator<Item = Self> {
         html.split("<form").skip(1).filter_map(|rest| {
@@ -46,6 +51,17 @@ impl Form {
         let input = self.inputs.iter_mut().find(|input| input.kind == kind).expect("an input of that kind");
         value.clone_into(&mut input.value);
         self
+    }
+
+    /// Types into the input of that name.
+    #[track_caller]
+    pub(crate) fn fill_name(self, name: &str, value: &str) -> Self {
+        self.forge(name, value)
+    }
+
+    /// Whether it has an input of that name.
+    pub(crate) fn asks_for(&self, name: &str) -> bool {
+        self.inputs.iter().any(|input| input.name == name)
     }
 
     /// Puts `value` into the input of that name, for attackers.

@@ -13,7 +13,7 @@ use crate::identity::{AuthMethod, Identity, UserId};
 use crate::session::engine::{EndReason, Login, Others};
 use crate::session::store::memory::MemoryStore;
 use crate::session::store::{Answer, Entry, KeyUse, Place, SessionStore, Touch};
-use crate::session::{Device, IdPrefix, KeyRing, Policy, Remember};
+use crate::session::{Device, IdPrefix, KeyRing, Policy, Proofs, Remember};
 use crate::telemetry::audit::{Audit, EventKind, Lines};
 
 struct Bench {
@@ -37,7 +37,13 @@ impl Bench {
         let identity = Identity { user, groups: Vec::new(), name: None, email: None };
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let device = Device { user_agent: "test", address };
-        let login = Login { identity, method: AuthMethod::Password, remember: Remember::No, device };
+        let login = Login {
+            identity,
+            method: AuthMethod::Password,
+            proofs: Proofs::default(),
+            remember: Remember::No,
+            device,
+        };
         let opened = self.engine.open(login).await.unwrap();
         let pairs = opened.cookies.iter().map(|line| line.to_str().unwrap().split(';').next().unwrap());
         let line = HeaderValue::from_str(&pairs.collect::<Vec<_>>().join("; ")).unwrap();

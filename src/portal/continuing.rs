@@ -1,0 +1,177 @@
+//! The page that offers to go on with a form whose way was interrupted.
+//!
+//! The form is shown as hidden fields of one that leads to us; pressed, we answer 307, and the browser sends
+//! the same fields to where they belonged. Invariants: nothing is sent unless a person presses the button;
+//! a form is let through once; only who sent it sees it.
+
+use bytes::Bytes;
+use http::header::{HeaderValue, LOCATION, REFERRER_POLICY, SET_COOKIE};
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use super::csrf::{self, Nonce};
+use super::kept::{KeptForm, Owner};
+use super::kept_fields::{Fields, is_form};
+use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, page, strings};
+use crate::identity::UserId;
+use crate::session::record::Session;
+
+/// A form that came from somebody who must show first who they are.
+#[derive(Debug)]
+pub struct Interrupted<'a> {
+    /// The headers of its request.
+    pub headers: &'a http::HeaderMap,
+    /// Where it was sent: path and query as they came.
+    pub target: &'a str,
+    /// Its type.
+    pub content_type: &'a str,
+    /// Its body.
+    pub body: Bytes,
+    /// Who sent it; nothing if their session is over.
+    pub user: Option<&'a UserId>,
+}
+
+/// A form that is kept.
+#[derive(Debug)]
+pub struct Waiting {
+    /// The page that offers it, below the portal.
+    pub page: String,
+    /// What binds it to the browser.
+    pub cookie: HeaderValue,
+}
+
+impl Portal {
+    /// Whether a form of this type and of who sends these headers would be kept.
+    #[must_use]
+    pub fn would_keep(&self, headers: &http::HeaderMap, content_type: &str, user: Option<&UserId>) -> bool {
+        let knows_browser = || {
+            let nonce = Nonce::presented(headers);
+            nonce.is_some_and(|nonce| self.kept.last_user(&nonce).is_some())
+        };
+        is_form(content_type) && (user.is_some() || knows_browser())
+    }
+
+    /// Keeps a form for who sent it; nothing if nobody knows who that was, or it could not be sent again.
+    pub fn keep(&self, form: Interrupted<'_>) -> Option<Waiting> {
+        let Interrupted { headers, target, content_type, body, user } = form;
+        Fields::of(content_type, &body)?;
+        // A target that cannot be kept as it is would send the form elsewhere.
+        if ReturnTo::parse(target).as_str() != target {
+            return None;
+        }
+        let nonce = Nonce::of_browser(headers).ok()?;
+        let user = user.cloned().or_else(|| self.kept.last_user(&nonce))?;
+        let form = KeptForm {
+            target: target.to_owned(),
+            content_type: content_type.to_owned(),
+            body: body.to_vec(),
+        };
+        let owner = Owner { nonce: &nonce, user: &user };
+        let id = self.kept.keep(&form, owner, &self.engine.ring(), self.clock.now())?;
+        Some(Waiting { page: format!("/continue?id={id}"), cookie: nonce.to_cookie() })
+    }
+
+    /// Shows what is kept.
+    pub(super) async fn show_continue(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
+        let session = match self.caller(visit, Activity::Counts).await? {
+            Caller::Known(session) => session,
+            Caller::Nobody | Caller::Expired => {
+                let here = format!("{}/continue?{}", visit.portal, visit.query.unwrap_or_default());
+                let next = ReturnTo::parse(&here);
+                return Ok(visit.to_login(&format!("?next={}", next.to_query())));
+            }
+        };
+        let id = visit.query_value("id").unwrap_or_default();
+        let nonce = Nonce::of_browser(visit.headers)?;
+        let owner = Owner { nonce: &nonce, user: &session.identity().user };
+        let form = self.kept.look(id, owner, &self.engine.ring(), self.clock.now());
+        let shown = form.and_then(|form| Some((Fields::of(&form.content_type, &form.body)?, form.target)));
+        Ok(self.continue_page(visit, &session, id, shown))
+    }
+
+    /// Sends the browser on with what it has just sent.
+    pub(super) async fn go_on(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
+        csrf::check_origin(visit.headers, visit.host)
+            .inspect_err(|&forged| self.note_forgery(visit, forged))?;
+        let Caller::Known(session) = self.caller(visit, Activity::Counts).await? else {
+            return Ok(visit.to_login(""));
+        };
+        let (id, token) = (visit.query_value("id"), visit.query_value("token"));
+        let (ring, now) = (self.engine.ring(), self.clock.now());
+        csrf::check_session(&ring, session.id().as_bytes(), token.unwrap_or_default(), now)
+            .inspect_err(|&forged| self.note_forgery(visit, forged))?;
+        let nonce = Nonce::of_browser(visit.headers)?;
+        let owner = Owner { nonce: &nonce, user: &session.identity().user };
+        match self.kept.take(id.unwrap_or_default(), owner, &ring, now) {
+            Some(form) => Ok(again(&ReturnTo::parse(&form.target))),
+            None => Ok(self.continue_page(visit, &session, "", None)),
+        }
+    }
+
+    fn continue_page(
+        &self,
+        visit: &Visit<'_>,
+        session: &Session,
+        id: &str,
+        shown: Option<(Fields, String)>,
+    ) -> Response<Bytes> {
+        let (status, alarm) = match shown {
+            Some(_) => (StatusCode::OK, None),
+            None => (StatusCode::NOT_FOUND, Some(strings::FORM_GONE)),
+        };
+        let (fields, target) = shown.unzip();
+        let context = ContinuePage {
+            token: self.form_token(session),
+            id,
+            alarm,
+            target: target.as_deref().map(path_of),
+            fields,
+        };
+        page::render(visit.place(), status, "continue.html", &context)
+    }
+
+    /// Notes who is signed in in this browser, so that a form of theirs can be kept when their session is over.
+    pub(super) fn note_user(&self, visit: &Visit<'_>, user: &UserId) {
+        if let Some(nonce) = Nonce::presented(visit.headers) {
+            self.kept.note_user(&nonce, user);
+        }
+    }
+
+    /// SECURITY: takes the worth from every page that the browser has open, so that what was proved on them
+    /// signs nobody in when it comes again from the history.
+    pub(super) fn spend_nonce(
+        &self,
+        visit: &Visit<'_>,
+        mut response: Response<Bytes>,
+    ) -> Result<Response<Bytes>, PortalError> {
+        let nonce = Nonce::generate()?;
+        if let Some(old) = Nonce::presented(visit.headers) {
+            self.kept.renonce(&old, &nonce);
+        }
+        response.headers_mut().append(SET_COOKIE, nonce.to_cookie());
+        Ok(response)
+    }
+}
+
+/// The browser sends the same body once more (RFC 9110 section 15.4.8), and says where it comes from: with
+/// the policy of our other answers it would not, and old applications refuse a form without a referrer.
+fn again(target: &ReturnTo) -> Response<Bytes> {
+    let mut response = page::see_other(HeaderValue::from_static("/"));
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    response.headers_mut().insert(LOCATION, target.to_location());
+    response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    response
+}
+
+fn path_of(target: &str) -> &str {
+    target.split('?').next().unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct ContinuePage<'a> {
+    token: String,
+    id: &'a str,
+    alarm: Option<&'a str>,
+    target: Option<&'a str>,
+    fields: Option<Fields>,
+}

@@ -1,0 +1,96 @@
+//! Another password, chosen by its user.
+//!
+//! Whether it may be chosen is the login room's matter. Invariant: a new password gives the session a new
+//! token.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use super::proving::{FormGate, Gate, Objection, with_cookies};
+use super::{Portal, PortalError, Visit, page, strings};
+use crate::identity::UserId;
+use crate::login::NewPassword;
+use crate::secret::Secret;
+use crate::session::record::Session;
+
+impl Portal {
+    /// The form.
+    pub(super) async fn show_password(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
+        match self.gate(visit, "/account/password").await? {
+            Gate::Open(session) => Ok(self.password_page(visit, &session, None)),
+            Gate::Shut(response) => Ok(response),
+        }
+    }
+
+    /// Takes the password that was typed twice.
+    pub(super) async fn submit_password(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
+        let session = match self.gate_form(visit, "/account/password").await? {
+            FormGate::Open(session) => session,
+            FormGate::Stale(session) => {
+                return Ok(self.password_page(visit, &session, Some(&Objection::stale())));
+            }
+            FormGate::Shut(response) => return Ok(response),
+        };
+        if let Some(objection) = self.take_password(visit, &session.identity().user).await? {
+            return Ok(self.password_page(visit, &session, Some(&objection)));
+        }
+        let Some(opened) = self.renew(&session).await? else { return Ok(visit.to_login("")) };
+        let page = format!("/account?reason={}", strings::REASON_PASSWORD);
+        Ok(with_cookies(visit.to(&page), &opened))
+    }
+
+    /// Sets the password in the form, or says why not.
+    pub(super) async fn take_password(
+        &self,
+        visit: &Visit<'_>,
+        user: &UserId,
+    ) -> Result<Option<Objection>, PortalError> {
+        let password = match typed(visit) {
+            Ok(password) => password,
+            Err(objection) => return Ok(Some(objection)),
+        };
+        Ok(match self.login.set_password(user, password, visit.request_id).await? {
+            NewPassword::Set => None,
+            NewPassword::Refused(problem) => Some(Objection::wrong(strings::password_problem(problem))),
+            NewPassword::Busy => Some(Objection::busy()),
+        })
+    }
+
+    fn password_page(
+        &self,
+        visit: &Visit<'_>,
+        session: &Session,
+        objection: Option<&Objection>,
+    ) -> Response<Bytes> {
+        let context = PasswordPage {
+            token: self.form_token(session),
+            user: session.identity().user.as_str(),
+            alarm: objection.map(|objection| objection.text.as_str()),
+        };
+        let status = objection.map_or(StatusCode::OK, |objection| objection.status);
+        let response = page::render(visit.place(), status, "password.html", &context);
+        match objection {
+            Some(objection) => objection.on(response),
+            None => response,
+        }
+    }
+}
+
+/// The password that the form holds, if it was typed twice alike.
+pub(super) fn typed(visit: &Visit<'_>) -> Result<Secret<String>, Objection> {
+    let field = |name| Secret::new(visit.field(name).unwrap_or_default());
+    let password = field("password");
+    if password == field("again") {
+        Ok(password)
+    } else {
+        Err(Objection::wrong(strings::PASSWORDS_DIFFER.to_owned()))
+    }
+}
+
+#[derive(Serialize)]
+struct PasswordPage<'a> {
+    token: String,
+    user: &'a str,
+    alarm: Option<&'a str>,
+}
