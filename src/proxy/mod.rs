@@ -175,7 +175,7 @@ pub async fn forward(forward: Forward<'_>, request: Request<Incoming>) -> Result
 fn upload_limits(request: &http::request::Parts, limits: Limits) -> Limits {
     let is_grpc = request.version == Version::HTTP_2
         && request.headers.get(header::CONTENT_TYPE).is_some_and(|kind| headers::is_grpc(kind.as_bytes()));
-    if is_grpc { Limits { body_stall: Duration::MAX, min_rate: 0, ..limits } } else { limits }
+    if is_grpc { Limits { body_stall: Duration::MAX, ..limits } } else { limits }
 }
 
 /// Whether the body is a stream of events, which may be silent for as long as it likes: server-sent

@@ -82,7 +82,7 @@ async fn converse<H: Handler>(
     let read_ahead = guarded.read_ahead(parts.read_buf);
     let mut io = guarded.into_inner().into_inner();
     if let Some(refusal) = refusal {
-        connection::refuse(&mut *io, connection.peer, site, refusal, |answers| &answers.secure).await;
+        connection::refuse(&mut io, connection.peer, site, refusal, |answers| &answers.secure).await;
     }
     if let (End::Done, Some(tunnel)) = (end, connection.take_tunnel()) {
         let _counted = site.under_way.tunnels.add_one();

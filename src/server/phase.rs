@@ -157,17 +157,17 @@ impl Progress {
         Exchange { progress: Rc::clone(self), _counted: self.requests.add_one() }
     }
 
-    /// Keeps the connection from being idle for something that is no request.
-    pub(super) fn hold(self: &Rc<Self>) -> Hold {
-        self.open.set(self.open.get() + 1);
-        Hold(Rc::clone(self))
-    }
-
     /// A piece of a response is to be sent.
     fn take(&self, bytes: usize) {
         self.taken.set(self.taken.get().saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX)));
         self.turn.set(Turn::Client);
         self.answer_goes_on();
+    }
+
+    /// Keeps the connection from being idle for something that is no request.
+    pub(super) fn hold(self: &Rc<Self>) -> Hold {
+        self.open.set(self.open.get() + 1);
+        Hold(Rc::clone(self))
     }
 
     fn end(&self) {
@@ -207,6 +207,14 @@ impl Progress {
         .map(|left| left.min(at_most))
     }
 
+    /// None if the client takes what there is.
+    fn check_writing(&self, limits: &Limits) -> Result<Option<Duration>, Overdue> {
+        let mut writing = self.writing.borrow_mut();
+        let Some(blocked) = writing.current_wait() else { return Ok(None) };
+        let next_look = writing.check(&limits.least_pace()).map_err(|TooSlow| Overdue::Write)?;
+        left(limits.body_stall, blocked).ok_or(Overdue::Write).map(|left| Some(left.min(next_look)))
+    }
+
     /// When an HTTP/1 connection that waits for another request has waited long enough to rest.
     fn rests_in(&self, limits: &Limits) -> Result<Duration, Overdue> {
         let idle = left(limits.keep_alive, self.since.get()).ok_or(Overdue::Idle)?;
@@ -216,14 +224,6 @@ impl Progress {
             None if self.is_answering() || self.closing.get() => Ok(idle),
             None => Err(Overdue::Rest),
         }
-    }
-
-    /// None if the client takes what there is.
-    fn check_writing(&self, limits: &Limits) -> Result<Option<Duration>, Overdue> {
-        let mut writing = self.writing.borrow_mut();
-        let Some(blocked) = writing.current_wait() else { return Ok(None) };
-        let next_look = writing.check(&limits.least_pace()).map_err(|TooSlow| Overdue::Write)?;
-        left(limits.body_stall, blocked).ok_or(Overdue::Write).map(|left| Some(left.min(next_look)))
     }
 }
 

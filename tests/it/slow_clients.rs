@@ -14,7 +14,7 @@ fn an_upload_that_drips_is_cut() {
     let backend = Backend::start();
     let gateway = Gateway::start(&asking_for("1KB", &backend));
     let mut raw = gateway.raw();
-    let sent = drip(&mut raw, "");
+    let sent = drip(&mut raw);
     assert!(sent < LENGTH, "{sent}");
     assert_eq!(raw.response().status, 408);
     let (body, pieces) = Upload::in_pieces();
@@ -37,10 +37,10 @@ fn an_upload_that_drips_is_cut() {
 #[test]
 fn an_upload_that_keeps_the_rate_arrives_however_small_its_pieces() {
     let backend = Backend::start();
-    for (rate, header) in [("10B", ""), ("0", ""), ("1KB", "Content-Type: application/grpc+proto\r\n")] {
+    for rate in ["10B", "0"] {
         let gateway = Gateway::start(&asking_for(rate, &backend));
         let mut raw = gateway.raw();
-        assert_eq!(drip(&mut raw, header), LENGTH, "{rate}");
+        assert_eq!(drip(&mut raw), LENGTH, "{rate}");
         assert_eq!(raw.response().status, 200, "{rate}");
         assert_eq!(backend.received().body.len(), LENGTH, "{rate}");
     }
@@ -117,9 +117,8 @@ fn asking_for(rate: &str, backend: &Backend) -> Setup {
 }
 
 /// Sends a body, a byte at a tick, until it is whole or an answer comes; how much was sent.
-fn drip(raw: &mut Raw, header: &str) -> usize {
-    let head =
-        format!("POST /public HTTP/1.1\r\nHost: localhost\r\n{header}Content-Length: {LENGTH}\r\n\r\n");
+fn drip(raw: &mut Raw) -> usize {
+    let head = format!("POST /public HTTP/1.1\r\nHost: localhost\r\nContent-Length: {LENGTH}\r\n\r\n");
     raw.write(head);
     (0..LENGTH).take_while(|_| raw.stands_still_for(TICK) && raw.try_write("x")).count()
 }
