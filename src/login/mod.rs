@@ -15,8 +15,10 @@ use crate::secret::Secret;
 use crate::telemetry::audit::{Audit, Event, EventKind};
 
 pub mod accounts;
+mod lanes;
 mod new_password;
 pub mod password;
+pub mod stored;
 pub mod throttle;
 
 pub use new_password::{PASSWORD_MINIMUM, PasswordProblem, check_new_password};
