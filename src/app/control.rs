@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::gateway::Shared;
 use crate::gateway::snapshot::Snapshot;
 use crate::login::Login;
+use crate::login::accounts::Directory;
 use crate::portal::Portal;
 use crate::server::EarlyErrors;
 use crate::server::tls::certificates::Resolver;
@@ -43,6 +44,7 @@ impl Running {
     pub(super) async fn open(
         config: Config,
         ring: KeyRing,
+        directory: Option<Directory>,
         certificates: Arc<Resolver>,
         clock: Clock,
     ) -> Result<Self, Problems> {
@@ -50,7 +52,9 @@ impl Running {
         let engine = Engine::start(config.session.clone(), Arc::new(ring), clock.clone(), audit.clone())
             .await
             .map_err(Problems::one)?;
-        let login = Login::open(&config.login, clock.clone(), audit.clone()).await.map_err(Problems::one)?;
+        let login = Login::open(&config.login, directory, clock.clone(), audit.clone())
+            .await
+            .map_err(Problems::one)?;
         let login = Arc::new(login);
         let portal = Portal::new(
             engine.clone(),

@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -23,15 +22,15 @@ pub mod throttle;
 
 pub use new_password::{PASSWORD_MINIMUM, PasswordProblem, check_new_password};
 
-use accounts::{Account, Accounts, AccountsError, Credentials};
+use accounts::{Account, Accounts, AccountsError, Credentials, Directory, Place};
 use password::{Hasher, HashingConfig};
 use throttle::{Throttle, Wait};
 
 /// How people prove who they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The SQLite file of accounts; a change needs a restart.
-    pub users: PathBuf,
+    /// Where the accounts are; a change needs a restart.
+    pub users: Place,
     /// How often somebody may try; reloadable.
     pub throttle: ThrottleConfig,
 }
@@ -65,9 +64,15 @@ pub struct Login {
 }
 
 impl Login {
-    /// Opens the accounts and starts the hashing threads.
-    pub async fn open(config: &Config, clock: Clock, audit: Audit) -> Result<Self, OpenError> {
-        let accounts = Accounts::open(&config.users).await?;
+    /// Opens the accounts and starts the hashing threads; `directory` is what was read of a file that
+    /// declares accounts.
+    pub async fn open(
+        config: &Config,
+        directory: Option<Directory>,
+        clock: Clock,
+        audit: Audit,
+    ) -> Result<Self, OpenError> {
+        let accounts = Accounts::at(&config.users, directory).await?;
         let hasher = Hasher::start(HashingConfig::default())?;
         Ok(Self::new(accounts, hasher, config.throttle, clock, audit))
     }
@@ -87,6 +92,11 @@ impl Login {
     /// Other limits from now on.
     pub fn reload(&self, throttle: ThrottleConfig) {
         self.throttle.reload(throttle);
+    }
+
+    /// Takes over what the file of accounts declares now; answers whether that is anything new.
+    pub fn take_over(&self, directory: Directory) -> bool {
+        self.accounts.replace(directory)
     }
 
     /// Looks at one attempt to log in. An error means that the accounts cannot be read, which is
@@ -146,8 +156,8 @@ impl Login {
     async fn check(&self, attempt: &Attempt<'_>) -> Result<Verdict, AccountsError> {
         let user = UserId::try_from(attempt.user.trim()).ok();
         let found = self.accounts.credentials(user).await?;
-        let phc = found.as_ref().map(|found| found.phc.clone());
-        let Ok(right) = self.hasher.verify(attempt.password.clone(), phc).await else {
+        let hash = found.as_ref().map(|found| found.hash.clone());
+        let Ok(right) = self.hasher.verify(attempt.password.clone(), hash).await else {
             return Ok(Verdict::Busy);
         };
         Ok(match found {
@@ -162,13 +172,14 @@ impl Login {
     /// a login slower, or fail it.
     fn follow_up(&self, found: Credentials, password: Secret<String>) {
         let (accounts, now) = (self.accounts.clone(), self.clock.now());
-        let hasher = self.hasher.needs_rehash(&found.phc).then(|| self.hasher.clone());
+        let is_written = self.accounts.edited_by_hand().is_none();
+        let hasher = (is_written && self.hasher.needs_rehash(&found.hash)).then(|| self.hasher.clone());
         let work = async move {
             accounts.record_login(&found.account.user, now).await?;
             if let Some(hasher) = hasher
                 && let Ok(renewed) = hasher.hash(password).await
             {
-                accounts.renew_hash(found.account.user, found.phc, renewed).await?;
+                accounts.renew_hash(found.account.user, found.hash, renewed).await?;
             }
             Ok::<(), AccountsError>(())
         };
@@ -300,7 +311,7 @@ mod tests {
         }
 
         async fn phc(&self) -> String {
-            self.login.accounts.credentials(Some(user("alice"))).await.unwrap().unwrap().phc
+            self.login.accounts.credentials(Some(user("alice"))).await.unwrap().unwrap().hash
         }
     }
 

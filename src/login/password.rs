@@ -55,11 +55,13 @@ impl Hasher {
     pub fn start(config: HashingConfig) -> io::Result<Self> {
         let work = Arc::new(Work::new(config)?);
         let lanes = Lanes::new(config.queue);
+        // Before the threads, which go home when nobody sends any more.
+        let queue = lanes.sender();
         for number in 0..config.threads.max(1) {
             let (work, lanes) = (Arc::clone(&work), lanes.clone());
             thread::Builder::new().name(format!("hash-{number}")).spawn(move || serve(&work, &lanes))?;
         }
-        Ok(Self { queue: lanes.sender(), work })
+        Ok(Self { queue, work })
     }
 
     /// The PHC string of `password` under a new random salt.

@@ -12,6 +12,7 @@
 )]
 #![expect(clippy::wrong_self_convention, reason = "`get(...).as_page()` reads as it is meant")]
 
+mod accounts;
 mod admin_sessions;
 mod application;
 mod bad_backends;
