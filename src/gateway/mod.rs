@@ -38,7 +38,7 @@ use http::{HeaderName, Method, Request, Response, Uri, header};
 use hyper::body::Incoming;
 
 pub use self::settings::{
-    Access, Activity, Config, HeadersConfig, HostPattern, IdentityHeaders, Profile, Route, Who,
+    Access, Activity, Config, HeadersConfig, HostPattern, IdentityHeaders, Profile, Route, TextEncoding, Who,
 };
 
 use self::body::ResponseBody;
