@@ -53,7 +53,7 @@ use self::snapshot::Snapshot;
 use self::streams::{Grant, Streams, Ticket};
 use self::tunnel::Tunnel;
 use crate::clock::Clock;
-use crate::portal::{self, Portal, csrf};
+use crate::portal::{self, Portal, csrf, known_device};
 use crate::proxy::headers::Forwarded;
 use crate::proxy::{self, Affinity, Balance, Pools, Upstream};
 use crate::session::engine::Engine;
@@ -319,7 +319,7 @@ impl Gateway {
         headers.insert(header::HOST, canonical.authority.clone());
         proxy::headers::prepare(headers, &forwarded);
         let policy = self.shared.engine.policy();
-        cookie::strip(headers, &[&policy.cookie.name, csrf::COOKIE]);
+        cookie::strip(headers, &[&policy.cookie.name, csrf::COOKIE, known_device::COOKIE]);
         if let Some(identity) = permit.identity() {
             snapshot.identity.set(identity, headers);
         }

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::csrf::{self, Forged, Nonce};
 use super::proof::Proof;
-use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, page, strings};
+use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, known_device, page, strings};
 use crate::login::{Attempt, Outcome};
 use crate::secret::Secret;
 use crate::session::engine::{EndReason, Login, OpenError, Opened};
@@ -115,7 +115,8 @@ impl Portal {
     async fn attempt(&self, visit: &Visit<'_>, user: &str) -> Result<Outcome, PortalError> {
         let password = Secret::new(visit.field("password").unwrap_or_default());
         let (address, request_id) = (visit.client, visit.request_id);
-        Ok(self.login.attempt(Attempt { user, password, address, request_id }).await?)
+        let device = known_device::find(visit.headers, &self.engine.ring(), user, self.clock.now());
+        Ok(self.login.attempt(Attempt { user, password, address, device, request_id }).await?)
     }
 
     pub(super) fn refuse(
@@ -147,8 +148,10 @@ impl Portal {
             self.engine.end(&session, EndReason::AccountDisabled).await?;
             return enabled.map(|_| Begun::Disabled).map_err(PortalError::from);
         }
+        let user = &session.identity().user;
+        let device = known_device::remember(visit.headers, &self.engine.ring(), user, self.clock.now())?;
         let mut response = page::see_other(next.to_location());
-        for cookie in cookies {
+        for cookie in cookies.into_iter().chain([device]) {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
         Ok(Begun::SignedIn(response))

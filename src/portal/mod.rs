@@ -30,6 +30,7 @@ mod builtin;
 pub mod csrf;
 mod device;
 mod form;
+pub mod known_device;
 mod login;
 mod logout;
 pub mod page;

@@ -42,5 +42,6 @@ mod stop;
 mod stores;
 mod streams;
 mod telemetry;
+mod throttling;
 mod upstreams;
 mod websocket;

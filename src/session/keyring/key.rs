@@ -29,6 +29,8 @@ pub enum Purpose {
     SessionForm,
     /// Records at rest.
     Record,
+    /// The cookie of a device that signed in before.
+    Device,
 }
 
 /// What a key may do.
@@ -162,6 +164,7 @@ impl Key {
             login_form: keyed(&secret, b"vestibule 1 login form"),
             session_form: keyed(&secret, b"vestibule 1 session form"),
             record: keyed(&secret, b"vestibule 1 record tag"),
+            device: keyed(&secret, b"vestibule 1 known device"),
         };
         let seal = sealing(&secret, b"vestibule 1 record seal");
         let proof_seal = sealing(&secret, b"vestibule 1 login proof seal");
@@ -195,6 +198,7 @@ impl Key {
             Purpose::LoginForm => &self.macs.login_form,
             Purpose::SessionForm => &self.macs.session_form,
             Purpose::Record => &self.macs.record,
+            Purpose::Device => &self.macs.device,
         }
         .clone();
         for part in parts {
@@ -221,6 +225,7 @@ struct Macs {
     login_form: Hmac<Sha256>,
     session_form: Hmac<Sha256>,
     record: Hmac<Sha256>,
+    device: Hmac<Sha256>,
 }
 
 fn keyed(secret: &Secret<[u8; Key::SECRET]>, label: &[u8]) -> Hmac<Sha256> {
