@@ -89,7 +89,7 @@ async fn insert(connection: &mut MySqlConnection, account: &NewAccount) -> sqlx:
     let insert = sqlx::query(INSERT)
         .bind(folded(&account.user).into_bytes())
         .bind(account.user.as_str().as_bytes())
-        .bind(account.hash.as_str().as_bytes())
+        .bind(account.hash.as_bytes())
         .bind(profile.name.as_deref().map(str::as_bytes))
         .bind(profile.email.as_deref().map(str::as_bytes))
         .bind(write_groups(profile).into_bytes())
@@ -101,10 +101,8 @@ async fn insert(connection: &mut MySqlConnection, account: &NewAccount) -> sqlx:
 async fn change_one(connection: &mut MySqlConnection, name: &str, change: &Change) -> sqlx::Result<u64> {
     let name = name.as_bytes();
     let statement = match change {
-        Change::Password(hash) => sqlx::query(SET_PASSWORD).bind(hash.as_str().as_bytes()),
-        Change::Renew { from, to } => {
-            sqlx::query(RENEW).bind(to.as_str().as_bytes()).bind(from.as_str().as_bytes())
-        }
+        Change::Password(hash) => sqlx::query(SET_PASSWORD).bind(hash.as_bytes()),
+        Change::Renew { from, to } => sqlx::query(RENEW).bind(to.as_bytes()).bind(from.as_bytes()),
         Change::Profile(profile) => sqlx::query(SET_PROFILE)
             .bind(profile.name.as_deref().map(str::as_bytes))
             .bind(profile.email.as_deref().map(str::as_bytes))

@@ -3,6 +3,8 @@
 //! Passwords are taken byte by byte as they were typed. Invariant: bcrypt looks at 72 bytes only, so a
 //! longer password is never the right one there.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::alphabet::BCRYPT;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
@@ -98,8 +100,12 @@ pub(super) fn bcrypt(cost: u32, salt: &[u8], password: &[u8]) -> Option<Computed
 /// Django hashes first, so that no byte of a long password is ignored.
 pub(super) fn bcrypt_sha256(cost: u32, salt: &[u8], password: &[u8]) -> Option<Computed> {
     let digest = sha2::Sha256::digest(password);
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    bcrypt(cost, salt, Zeroizing::new(hex).as_bytes())
+    let mut hex = Zeroizing::new(String::with_capacity(2 * digest.len()));
+    for byte in digest {
+        // Writing into a string cannot fail.
+        let _infallible = write!(hex, "{byte:02x}");
+    }
+    bcrypt(cost, salt, hex.as_bytes())
 }
 
 pub(super) fn sha256(rounds: u32, salt: &[u8], password: &[u8]) -> Option<Computed> {

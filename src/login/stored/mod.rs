@@ -161,10 +161,9 @@ impl Scheme {
         match self {
             Self::Bcrypt { cost } | Self::BcryptSha256 { cost } => 500 << cost.min(31),
             Self::Md5Crypt { .. } => 1_000,
-            Self::Sha256Crypt { rounds } => 2 * u64::from(rounds),
+            Self::Sha256Crypt { rounds } | Self::Pbkdf2 { rounds, .. } => 2 * u64::from(rounds),
             Self::Sha512Crypt { rounds } => 3 * u64::from(rounds),
             Self::Digest(_) => 1,
-            Self::Pbkdf2 { rounds, .. } => 2 * u64::from(rounds),
             Self::Scrypt { log_n, r, p } => scrypt_memory(log_n, r).saturating_mul(u64::from(p)) / 16,
         }
     }

@@ -54,7 +54,7 @@ fn candidate(user: &User, groups: &BTreeMap<String, String>) -> Result<Candidate
             candidate.lost.push(format!("{what}: it means nothing here; a group can take its place"));
         }
     }
-    if !user.user_permissions.is_empty() {
+    if !user.permissions.is_empty() {
         candidate.lost.push("its permissions: routes are opened by groups".to_owned());
     }
     Ok(candidate)
@@ -107,8 +107,8 @@ struct User {
     is_superuser: bool,
     #[serde(default)]
     groups: Vec<Value>,
-    #[serde(default)]
-    user_permissions: Vec<Value>,
+    #[serde(default, rename = "user_permissions")]
+    permissions: Vec<Value>,
 }
 
 const fn yes() -> bool {
