@@ -24,7 +24,7 @@ pub use new_password::{PASSWORD_MINIMUM, PasswordProblem, check_new_password};
 
 use accounts::{Account, Accounts, AccountsError, Credentials, Directory, Place};
 use password::{Hasher, HashingConfig, Lane};
-use throttle::{DeviceId, Origin, Throttle, Wait};
+use throttle::{Counters, DeviceId, Origin, Shared, Throttle, Wait};
 
 /// How people prove who they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,16 +66,19 @@ pub struct Login {
 
 impl Login {
     /// Opens the accounts and starts the hashing threads; `directory` is what was read of a file that
-    /// declares accounts.
+    /// declares accounts, `counters` where failures are counted together with other gateways.
     pub async fn open(
         config: &Config,
         directory: Option<Directory>,
+        counters: &Counters,
         clock: Clock,
         audit: Audit,
     ) -> Result<Self, OpenError> {
         let accounts = Accounts::at(&config.users, directory).await?;
         let hasher = Hasher::start(HashingConfig::default())?;
-        Ok(Self::new(accounts, hasher, config.throttle, clock, audit))
+        let shared = Shared::open(counters).await;
+        let login = Self::new(accounts, hasher, config.throttle, clock, audit);
+        Ok(Self { throttle: login.throttle.sharing(shared), ..login })
     }
 
     /// Puts the parts together.
@@ -104,7 +107,7 @@ impl Login {
     /// nobody's failure.
     pub async fn attempt(&self, attempt: Attempt<'_>) -> Result<Outcome, AccountsError> {
         let origin = attempt.device.map_or(Origin::Stranger(attempt.address), Origin::Known);
-        let place = match self.throttle.reserve(attempt.user, origin) {
+        let place = match self.throttle.reserve(attempt.user, origin).await {
             Ok(place) => place,
             Err(Wait(retry_after)) => {
                 self.record(EventKind::LoginThrottled, &attempt, None);
@@ -113,7 +116,7 @@ impl Login {
         };
         match self.check(&attempt).await {
             Ok(Verdict::Right(found)) => {
-                place.succeeded();
+                place.succeeded().await;
                 self.record(EventKind::LoginSuccess, &attempt, None);
                 let identity = found.account.identity();
                 self.follow_up(found, attempt.password);
@@ -124,11 +127,11 @@ impl Login {
                 Ok(Outcome::Refused)
             }
             Ok(Verdict::Busy) => {
-                place.withdraw();
+                place.withdraw().await;
                 Ok(Outcome::Busy)
             }
             Err(error) => {
-                place.withdraw();
+                place.withdraw().await;
                 Err(error)
             }
         }
@@ -151,6 +154,7 @@ impl Login {
 
     /// Closes the accounts.
     pub async fn stop(&self) {
+        self.throttle.close().await;
         self.accounts.close().await;
     }
 

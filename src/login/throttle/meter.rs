@@ -12,9 +12,9 @@ use crate::login::Rate;
 /// What is known of one account, address or device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Meter {
-    failures: u32,
+    pub(super) failures: u32,
     /// Until then nothing is looked at; since then failures are forgotten.
-    until: Timestamp,
+    pub(super) until: Timestamp,
 }
 
 impl Meter {

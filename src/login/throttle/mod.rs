@@ -2,7 +2,7 @@
 //!
 //! Failures are counted for an account from one network (IPv4 /24, IPv6 /64), so that whoever guesses a
 //! password slows down nobody elsewhere; as backstops, more generously, for the account from everywhere and
-//! for one address. On a device that signed in to the account before, only the failures of that very
+//! for one address. Gateways that share their sessions count together (`shared`). On a device that signed in to the account before, only the failures of that very
 //! device count. How failures become a wait is in [`meter`].
 //!
 //! An attempt takes its place before the password is looked at and gets it back by success, so
@@ -22,6 +22,13 @@ use super::{Rate, ThrottleConfig};
 use crate::clock::{Clock, Timestamp};
 
 mod meter;
+mod redis;
+mod shared;
+mod sql;
+
+pub use shared::Counters;
+
+pub(super) use shared::Shared;
 
 use meter::Meter;
 
@@ -30,13 +37,27 @@ use meter::Meter;
 pub struct Throttle {
     clock: Clock,
     state: Mutex<State>,
+    shared: Option<Shared>,
 }
 
 impl Throttle {
     /// Starts with nothing counted.
     #[must_use]
     pub fn new(config: ThrottleConfig, clock: Clock) -> Self {
-        Self { clock, state: Mutex::new(State { config, meters: Cache::new(KEYS) }) }
+        Self { clock, state: Mutex::new(State { config, meters: Cache::new(KEYS) }), shared: None }
+    }
+
+    /// The same, counting together with other gateways.
+    #[must_use]
+    pub(super) fn sharing(self, shared: Option<Shared>) -> Self {
+        Self { shared, ..self }
+    }
+
+    /// Lets go of what it shares.
+    pub async fn close(&self) {
+        if let Some(shared) = &self.shared {
+            shared.close().await;
+        }
     }
 
     /// Other limits from now on; what is counted stays counted.
@@ -47,8 +68,21 @@ impl Throttle {
     /// Takes a place for one attempt, or says how long to wait for one.
     ///
     /// `user` is the name as typed: anything at all.
-    pub fn reserve(&self, user: &str, from: Origin) -> Result<Reservation<'_>, Wait> {
+    pub async fn reserve(&self, user: &str, from: Origin) -> Result<Reservation<'_>, Wait> {
         let now = self.clock.now();
+        // What is known here spares the others the question.
+        let reservation = self.reserve_here(user, from, now)?;
+        let Some(shared) = &self.shared else { return Ok(reservation) };
+        match shared.take(&reservation.claims, now).await {
+            Duration::ZERO => Ok(reservation),
+            wait => {
+                reservation.give_back_here(Release::Withdrawn, now);
+                Err(Wait(wait))
+            }
+        }
+    }
+
+    fn reserve_here(&self, user: &str, from: Origin, now: Timestamp) -> Result<Reservation<'_>, Wait> {
         let mut state = self.state();
         let claims = claims(user, from, state.config);
         let wait = claims.iter().map(|claim| state.meter(claim.key).wait(claim.rate, now)).max();
@@ -92,23 +126,42 @@ pub struct Reservation<'a> {
 
 impl Reservation<'_> {
     /// The password was right: the account begins anew from there, the backstops get a place back.
-    pub fn succeeded(self) {
-        let now = self.throttle.clock.now();
-        let mut state = self.throttle.state();
-        for claim in &self.claims {
-            match claim.reach {
-                Reach::Narrow => _ = state.meters.remove(&claim.key),
-                Reach::Wide => state.give_back(claim.key, now),
-            }
-        }
+    pub async fn succeeded(self) {
+        self.release(Release::Succeeded).await;
     }
 
     /// The password was never looked at: all places are given back.
-    pub fn withdraw(self) {
-        let now = self.throttle.clock.now();
-        let mut state = self.throttle.state();
-        self.claims.iter().for_each(|claim| state.give_back(claim.key, now));
+    pub async fn withdraw(self) {
+        self.release(Release::Withdrawn).await;
     }
+
+    async fn release(self, release: Release) {
+        let now = self.throttle.clock.now();
+        self.give_back_here(release, now);
+        if let Some(shared) = &self.throttle.shared {
+            shared.release(&self.claims, release, now).await;
+        }
+    }
+
+    fn give_back_here(&self, release: Release, now: Timestamp) {
+        let mut state = self.throttle.state();
+        for claim in &self.claims {
+            if claim.is_forgotten_by(release) {
+                state.meters.remove(&claim.key);
+            } else {
+                state.give_back(claim.key, now);
+            }
+        }
+    }
+}
+
+/// Why a place is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Release {
+    /// The password was right.
+    Succeeded,
+    /// It was never looked at.
+    Withdrawn,
 }
 
 /// How long until the next attempt is looked at.
@@ -139,6 +192,12 @@ struct Claim {
     key: Key,
     rate: Rate,
     reach: Reach,
+}
+
+impl Claim {
+    fn is_forgotten_by(&self, release: Release) -> bool {
+        release == Release::Succeeded && self.reach == Reach::Narrow
+    }
 }
 
 /// Whose failures a meter counts.
@@ -231,8 +290,12 @@ mod tests {
         Origin::Stranger(text.parse().unwrap())
     }
 
+    fn reserve<'a>(throttle: &'a Throttle, user: &str, from: Origin) -> Result<Reservation<'a>, Wait> {
+        throttle.reserve_here(user, from, throttle.clock.now())
+    }
+
     fn fails(throttle: &Throttle, user: &str, from: &str) -> bool {
-        throttle.reserve(user, stranger(from)).is_ok()
+        throttle.reserve_here(user, stranger(from), throttle.clock.now()).is_ok()
     }
 
     #[test]
@@ -252,7 +315,7 @@ mod tests {
         for number in 0..30_u8 {
             assert!(fails(&throttle, "alice", &format!("10.0.{number}.1")), "{number}");
         }
-        let refused = throttle.reserve("alice", stranger("192.0.2.1")).err();
+        let refused = reserve(&throttle, "alice", stranger("192.0.2.1")).err();
         assert_eq!(refused, Some(Wait(Duration::from_secs(1))));
         hand.advance(Duration::from_secs(1));
         assert!(fails(&throttle, "alice", "192.0.2.1"));
@@ -268,10 +331,10 @@ mod tests {
         assert!(!fails(&throttle, "alice", "192.0.2.1"));
         let device = Origin::Known(DeviceId([1; 16]));
         for _ in 0..3 {
-            assert!(throttle.reserve("alice", device).is_ok());
+            assert!(reserve(&throttle, "alice", device).is_ok());
         }
-        assert!(throttle.reserve("alice", device).is_err(), "a stolen device may not guess for ever");
-        assert!(throttle.reserve("alice", Origin::Known(DeviceId([2; 16]))).is_ok());
+        assert!(reserve(&throttle, "alice", device).is_err(), "a stolen device may not guess for ever");
+        assert!(reserve(&throttle, "alice", Origin::Known(DeviceId([2; 16]))).is_ok());
     }
 
     #[test]
@@ -292,7 +355,7 @@ mod tests {
         }
         for seconds in [1, 2, 4, 8] {
             let wait = Wait(Duration::from_secs(seconds));
-            assert_eq!(throttle.reserve("alice", stranger("192.0.2.1")).err(), Some(wait));
+            assert_eq!(reserve(&throttle, "alice", stranger("192.0.2.1")).err(), Some(wait));
             hand.advance(Duration::from_secs(seconds));
             assert!(fails(&throttle, "alice", "192.0.2.1"));
         }
@@ -308,7 +371,9 @@ mod tests {
         for _ in 0..2 {
             assert!(fails(&throttle, "alice", "192.0.2.1"));
         }
-        throttle.reserve("alice", stranger("192.0.2.1")).unwrap().succeeded();
+        reserve(&throttle, "alice", stranger("192.0.2.1"))
+            .unwrap()
+            .give_back_here(Release::Succeeded, throttle.clock.now());
         for _ in 0..3 {
             assert!(fails(&throttle, "alice", "192.0.2.1"));
         }
@@ -321,7 +386,9 @@ mod tests {
     fn an_attempt_that_was_never_looked_at_costs_nothing() {
         let (throttle, _) = throttle();
         for _ in 0..20 {
-            throttle.reserve("alice", stranger("192.0.2.1")).unwrap().withdraw();
+            reserve(&throttle, "alice", stranger("192.0.2.1"))
+                .unwrap()
+                .give_back_here(Release::Withdrawn, throttle.clock.now());
         }
         assert!(fails(&throttle, "alice", "192.0.2.1"));
     }
@@ -360,7 +427,7 @@ mod tests {
                 scope.spawn(move || {
                     for attempt in 0..50_u8 {
                         let from = Origin::Stranger(IpAddr::from([10, 0, 0, thread * 25 + attempt / 2]));
-                        let has_passed = throttle.reserve("alice", from).is_ok();
+                        let has_passed = reserve(throttle, "alice", from).is_ok();
                         passed.fetch_add(usize::from(has_passed), Ordering::Relaxed);
                     }
                 });
@@ -377,7 +444,7 @@ mod tests {
         }
         for number in 0..150_000_u32 {
             let from = Origin::Stranger(IpAddr::from((number << 8).to_be_bytes()));
-            _ = throttle.reserve(&format!("user{number}"), from).is_ok();
+            _ = reserve(&throttle, &format!("user{number}"), from).is_ok();
             if number % 5_000 == 0 {
                 assert!(!fails(&throttle, "alice", "192.0.2.2"));
             }
