@@ -13,10 +13,13 @@ use crate::config::Config;
 use crate::gateway::Shared;
 use crate::gateway::snapshot::Snapshot;
 use crate::login::Login;
+use crate::login::accounts::Directory;
 use crate::login::factors::Factors;
+use crate::login::throttle::Counters;
 use crate::portal::{Portal, RingVault};
 use crate::server::EarlyErrors;
 use crate::server::tls::certificates::Resolver;
+use crate::session::StoreKind;
 use crate::session::engine::Engine;
 use crate::session::keyring::KeyRing;
 use crate::telemetry::audit::Audit;
@@ -45,6 +48,7 @@ impl Running {
     pub(super) async fn open(
         config: Config,
         ring: KeyRing,
+        directory: Option<Directory>,
         certificates: Arc<Resolver>,
         clock: Clock,
     ) -> Result<Self, Problems> {
@@ -52,7 +56,15 @@ impl Running {
         let engine = Engine::start(config.session.clone(), Arc::new(ring), clock.clone(), audit.clone())
             .await
             .map_err(Problems::one)?;
-        let login = Login::open(&config.login, clock.clone(), audit.clone()).await.map_err(Problems::one)?;
+        let login = Login::open(
+            &config.login,
+            directory,
+            &counters(&config.session.store),
+            clock.clone(),
+            audit.clone(),
+        )
+        .await
+        .map_err(Problems::one)?;
         let login = Arc::new(login);
         let vault = Arc::new(RingVault::new(engine.clone()));
         let factors = Factors::new(login.factor_store(), vault, login.hasher(), clock.clone(), audit.clone());
@@ -137,5 +149,15 @@ impl Control for Running {
 
     fn desk(&self) -> &Desk {
         &self.desk
+    }
+}
+
+/// Gateways that share their sessions count failed logins together.
+fn counters(store: &StoreKind) -> Counters {
+    match store {
+        StoreKind::Redis(location) => Counters::Redis(location.clone()),
+        StoreKind::Sql(location) => Counters::Sql(location.clone()),
+        StoreKind::Browser(marks) => counters(marks),
+        StoreKind::Memory | StoreKind::Sqlite(_) | StoreKind::Memcached(_) => Counters::Here,
     }
 }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::Path;
 
 use crate::clock::Timestamp;
-use crate::config::Config;
+use crate::config::{Config, people};
 use crate::gateway::snapshot::{RequestLimits, Snapshot};
+use crate::login::accounts::Directory;
 use crate::proxy::{Upstream, body};
 use crate::server::tls::certificates::Certificates;
 use crate::session::keyring::KeyRing;
@@ -18,6 +19,8 @@ pub struct Parts {
     pub ring: KeyRing,
     /// The certificates.
     pub certificates: Certificates,
+    /// The accounts, where a file declares them.
+    pub directory: Option<Directory>,
 }
 
 impl Parts {
@@ -29,11 +32,15 @@ impl Parts {
         let certificates = Certificates::load(&config.server.tls.certificates, now)
             .map_err(|errors| problems.extend(errors.iter().map(ToString::to_string)))
             .ok();
+        let directory = people::read(&config.login.users).unwrap_or_else(|found| {
+            problems.extend(Problems::many(&found).into_lines());
+            None
+        });
         check_state_dir(&config, &mut problems);
         check_upstreams(&config, &mut problems);
         match (ring, certificates) {
             (Some(ring), Some(certificates)) if problems.is_empty() => {
-                Ok(Self { config, ring, certificates })
+                Ok(Self { config, ring, certificates, directory })
             }
             _ => Err(Problems(problems)),
         }

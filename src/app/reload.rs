@@ -45,7 +45,7 @@ impl Running {
         let mut current = self.current.lock().await;
         let file = current.file.clone();
         let now = self.clock.now();
-        let Parts { config, ring, certificates } =
+        let Parts { config, ring, certificates, directory } =
             tokio::task::spawn_blocking(move || Parts::load(&file, now)).await.map_err(Problems::one)??;
         let change = Change::between(&current, &config);
         let ring_changed = !self.engine.ring().has_same_keys(&ring);
@@ -53,6 +53,8 @@ impl Running {
         changed.extend(ring_changed.then(|| "keys".to_owned()));
         let snapshot = parts::snapshot(&config, Some(&self.snapshot.load()))?;
         self.login.reload(config.login.throttle);
+        let has_new_people = directory.is_some_and(|directory| self.login.take_over(directory));
+        changed.extend(has_new_people.then(|| "users".to_owned()));
         self.portal.reload(config.portal.clone());
         self.certificates.replace(certificates);
         self.early.store(Arc::new(early::responses(&snapshot)));

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::gateway::HostPattern;
 use crate::identity::UserId;
 use crate::login::accounts::Accounts;
-use crate::login::factors::{AfterReset, ResetToken, SqliteFactors};
+use crate::login::factors::{self, AfterReset, ResetToken};
 
 /// A one-time link for an account.
 #[derive(Debug, Args)]
@@ -43,15 +43,15 @@ impl Reset {
         user: &UserId,
     ) -> Result<String, Failure> {
         let expires = Clock::system().now() + self.expires;
-        let factors = if self.remove_factors { AfterReset::Removed } else { AfterReset::Kept };
-        let reset = crate::login::factors::Reset { user: user.clone(), expires, factors };
-        let store = SqliteFactors::beside(accounts.database());
-        let token = ResetToken::issue(&store, reset).await.map_err(Failure::failed)?;
+        let after = if self.remove_factors { AfterReset::Removed } else { AfterReset::Kept };
+        let reset = factors::Reset { user: user.clone(), expires, factors: after };
+        let store = factors::store_of(accounts, &config.login.factors).await.map_err(Failure::failed)?;
+        let token = ResetToken::issue(&*store, reset).await.map_err(Failure::failed)?;
         let host = self.host.unwrap_or_else(|| public_host(config));
         let link = format!("https://{host}{}/reset?token={}", config.portal.path, token.to_text());
         Ok(format!(
             "{link}\n\nFor `{user}`, once, until {expires}. {}\nHand it over in a way that nobody else reads.\n",
-            match factors {
+            match after {
                 AfterReset::Kept => "Second factors stay; `--remove-factors` removes them.",
                 AfterReset::Removed => "Second factors are removed when it is used.",
             }

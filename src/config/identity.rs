@@ -5,7 +5,7 @@
 
 use http::HeaderName;
 
-use crate::gateway::IdentityHeaders;
+use crate::gateway::{IdentityHeaders, TextEncoding};
 
 use super::problem::{Wrong, nearest, quoted};
 use super::read::{Empty, Section};
@@ -20,6 +20,7 @@ pub(super) fn read(root: &mut Section<'_>) -> IdentityHeaders {
             name: header(section, "name", HeaderName::from_static("x-user-name")),
             session: header(section, "session", HeaderName::from_static("x-session-id")),
             also: read_also(section),
+            encoding: section.one_of("encoding", TextEncoding::Utf8, &ENCODINGS, &[]),
         };
         check_distinct(section, &headers);
         headers
@@ -96,6 +97,9 @@ const PRESETS: [(&str, &[&str]); 4] = [
     ("x-auth-request", &["x-auth-request-user", "x-auth-request-preferred-username"]),
     ("x-webauth-user", &["x-webauth-user"]),
 ];
+
+const ENCODINGS: [(&str, TextEncoding); 3] =
+    [("utf-8", TextEncoding::Utf8), ("percent", TextEncoding::Percent), ("latin1", TextEncoding::Latin1)];
 
 /// Framing, hop-by-hop, routing and content headers, and those that the gateway sets itself.
 const RESERVED: [&str; 40] = [

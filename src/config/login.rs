@@ -1,22 +1,32 @@
 //! `[login]`: how people prove who they are, and how often they may try.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
+use crate::login::accounts::{Declared, Form, Place};
 use crate::login::{Config, Rate, ThrottleConfig};
 use crate::session::{self, StoreKind};
+use crate::storage::sql;
 
-use super::path::sqlite_file;
-use super::problem::{Wrong, quoted};
+use super::path::{file_in, sqlite_file};
+use super::problem::{Wrong, nearest, quoted};
 use super::quantity::rate;
 use super::read::{Empty, Section};
+use super::secret_text::{self, Keys};
 
-/// Reads `[login]`; files are relative to `state_dir`.
-pub(super) fn read(root: &mut Section<'_>, state_dir: &Path, session: &session::Config) -> Config {
+/// Reads `[login]`; databases are relative to `state_dir`, files that people edit to `folder`.
+pub(super) fn read(
+    root: &mut Section<'_>,
+    folder: &Path,
+    state_dir: &Path,
+    session: &session::Config,
+) -> Config {
     root.within("login", |section| {
         section.list("methods", Empty::Refused, method);
         Config {
-            users: section.within("password", |section| read_users(section, state_dir, &session.store)),
+            users: section
+                .within("password", |section| read_users(section, folder, state_dir, &session.store)),
+            factors: state_dir.join("factors.db"),
             throttle: section.within("throttle", read_throttle),
         }
     })
@@ -30,21 +40,59 @@ fn method(text: &str) -> Result<(), Wrong> {
     }
 }
 
-fn read_users(section: &mut Section<'_>, state_dir: &Path, store: &StoreKind) -> PathBuf {
-    let users = section.text("users", |text| users_file(state_dir, text));
-    let users = users.unwrap_or_else(|| state_dir.join("users.db"));
-    if matches!(store, StoreKind::Sqlite(sessions) if *sessions == users) {
+fn read_users(section: &mut Section<'_>, folder: &Path, state_dir: &Path, store: &StoreKind) -> Place {
+    let users = secret_text::read(section, &USERS, folder, |text| place(folder, state_dir, text));
+    let users = users.unwrap_or_else(|| Place::Sqlite(state_dir.join("users.db")));
+    if matches!((store, &users), (StoreKind::Sqlite(sessions), Place::Sqlite(users)) if sessions == users) {
         let wrong = Wrong::new("`session.store` keeps sessions in the same file");
         section.refuse("users", wrong.help("give accounts a file of their own"));
     }
-    users
+    read_groups(section, folder, users)
 }
 
-fn users_file(state_dir: &Path, text: &str) -> Result<PathBuf, Wrong> {
-    sqlite_file(state_dir, text).unwrap_or_else(|| {
-        // SECURITY: what stands here may hold a password, so it is not repeated.
-        Err(Wrong::new("accounts are kept in an SQLite file").help("write `sqlite:FILE`"))
-    })
+/// SECURITY: what follows the scheme may hold a password, so no message repeats it.
+fn place(folder: &Path, state_dir: &Path, text: &str) -> Result<Place, Wrong> {
+    if let Some(file) = sqlite_file(state_dir, text) {
+        return file.map(Place::Sqlite);
+    }
+    let (scheme, rest) = text.split_once(':').unwrap_or((text, ""));
+    let declared = |form| {
+        let file = file_in(folder, rest)?;
+        Ok(Place::Declared(Declared { form, file, groups: None }))
+    };
+    match scheme {
+        "file" | "htpasswd" if rest.starts_with("//") => {
+            Err(Wrong::new(format!("a file follows `{scheme}:` without `//`")).help(ACCOUNTS))
+        }
+        "file" => declared(Form::Toml),
+        "htpasswd" => declared(Form::Htpasswd),
+        _ if SQL.contains(&scheme) => {
+            sql::Location::parse(text).map(Place::Sql).map_err(|error| Wrong::new(error.to_string()))
+        }
+        _ => Err(match nearest(scheme, SCHEMES.into_iter().chain(SQL)) {
+            Some(near) if text.contains(':') => {
+                Wrong::new("accounts are not kept there").did_you_mean(&format!("{near}:"))
+            }
+            _ => Wrong::new("accounts are not kept there").help(ACCOUNTS),
+        }),
+    }
+}
+
+/// The groups of an htpasswd file stand in a file of their own.
+fn read_groups(section: &mut Section<'_>, folder: &Path, users: Place) -> Place {
+    let groups = section.text("groups", |text| file_in(folder, text));
+    match users {
+        Place::Declared(declared) if declared.form == Form::Htpasswd => {
+            Place::Declared(Declared { groups, ..declared })
+        }
+        other => {
+            if section.gives("groups") {
+                let wrong = Wrong::new("it has no effect, since only `htpasswd:` needs a file of groups");
+                section.refuse("groups", wrong.help("leave it out; groups stand beside each account"));
+            }
+            other
+        }
+    }
 }
 
 fn read_throttle(section: &mut Section<'_>) -> ThrottleConfig {
@@ -54,3 +102,12 @@ fn read_throttle(section: &mut Section<'_>) -> ThrottleConfig {
         per_address: section.text("per_address", rate).unwrap_or(Rate { count: 100, period }),
     }
 }
+
+const USERS: Keys = Keys { here: "users", file: "users_file", env: "users_env" };
+
+const SCHEMES: [&str; 3] = ["sqlite", "file", "htpasswd"];
+
+const SQL: [&str; 4] = ["postgres", "postgresql", "mysql", "mariadb"];
+
+const ACCOUNTS: &str =
+    "write `sqlite:FILE`, `file:FILE` (TOML), `htpasswd:FILE`, or the URL of a PostgreSQL or MySQL database";

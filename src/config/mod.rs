@@ -18,6 +18,7 @@ mod kind;
 mod log;
 mod login;
 mod path;
+pub mod people;
 mod portal;
 pub mod problem;
 pub mod quantity;
@@ -99,10 +100,10 @@ impl Config {
         let tls = tls::read(root, folder);
         let keys = keys::read(root, folder);
         let session = session::read(root, folder, &server.state_dir);
-        let login = login::read(root, &server.state_dir, &session);
+        let login = login::read(root, folder, &server.state_dir, &session);
         let upstreams = upstream::read(root, folder);
         let portal = portal::read(root);
-        let routes = route::read(root, &upstreams, &portal.path);
+        let routes = route::read(root, &upstreams, &portal.path, &login.users);
         let gateway = crate::gateway::Config {
             routes,
             identity: identity::read(root),

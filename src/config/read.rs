@@ -270,17 +270,6 @@ impl<'a> Section<'a> {
         tables.into_iter().map(|section| section.read(&mut read)).collect()
     }
 
-    /// Keys that a later version brings: known by name, but not to be given yet.
-    pub(super) fn later(&mut self, keys: &[&'static str]) {
-        for key in keys {
-            if self.gives(key) {
-                self.known.push(key);
-                let wrong = Wrong::new("this version does not have the key yet");
-                self.refuse(key, wrong.help("leave it out"));
-            }
-        }
-    }
-
     fn scalar<T>(
         &mut self,
         key: &'static str,

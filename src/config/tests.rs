@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::login::accounts::Place;
 
 #[test]
 fn every_bad_configuration_gets_its_exact_message() {
@@ -66,7 +67,7 @@ fn files_are_relative_to_the_configuration_and_state_to_the_state_folder() {
     let certificate = config.server.tls.certificates.first().unwrap();
     assert_eq!(certificate.cert, Path::new("/srv/gate/certs/gateway.pem"));
     assert_eq!(config.keys, Path::new("/srv/gate/keys.toml"));
-    assert_eq!(config.login.users, Path::new("/srv/gate/state/users.db"));
+    assert_eq!(config.login.users, Place::Sqlite("/srv/gate/state/users.db".into()));
     assert_eq!(config.admin.socket, Path::new("/srv/gate/state/admin.sock"));
     assert_eq!(config.telemetry.audit, Path::new("/srv/gate/state/audit.log"));
 }

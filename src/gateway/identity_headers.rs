@@ -4,10 +4,13 @@
 //! from what clients send, on every route, before anything else looks at the request. Invariant: an
 //! identity header that reaches a backend was set from a permit.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use std::borrow::Cow;
 
-use super::IdentityHeaders;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
 use super::record::Record;
+use super::{IdentityHeaders, TextEncoding};
 use crate::identity::{Group, Identity};
 use crate::proxy::headers::same_folded;
 
@@ -64,11 +67,11 @@ impl IdentityPolicy {
         }
         if !identity.groups.is_empty() {
             let groups: Vec<&str> = identity.groups.iter().map(Group::as_str).collect();
-            insert_text(headers, &self.headers.groups, &groups.join(","));
+            insert_text(headers, &self.headers.groups, &groups.join(","), TextEncoding::Utf8);
         }
         for (name, value) in [(&self.headers.email, &identity.email), (&self.headers.name, &identity.name)] {
             if let Some(value) = value {
-                insert_text(headers, name, value);
+                insert_text(headers, name, value, self.headers.encoding);
             }
         }
     }
@@ -88,12 +91,24 @@ fn length_bit(name: &HeaderName) -> u64 {
     1 << name.as_str().len().min(63)
 }
 
-/// Text outside ASCII is sent as its UTF-8 bytes; a control character leaves the header out.
-fn insert_text(headers: &mut HeaderMap, name: &HeaderName, text: &str) {
-    if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
+/// SECURITY: a control character of any set leaves the header out, whatever the encoding: no value may
+/// begin another line, and accounts are not the only place that identities come from.
+fn insert_text(headers: &mut HeaderMap, name: &HeaderName, text: &str, encoding: TextEncoding) {
+    if text.contains(char::is_control) {
+        return;
+    }
+    let encoded: Cow<'_, [u8]> = match encoding {
+        TextEncoding::Utf8 => text.as_bytes().into(),
+        TextEncoding::Percent => utf8_percent_encode(text, ESCAPED).to_string().into_bytes().into(),
+        TextEncoding::Latin1 => text.chars().map(|letter| u8::try_from(letter).unwrap_or(b'?')).collect(),
+    };
+    if let Ok(value) = HeaderValue::from_bytes(&encoded) {
         headers.insert(name, value);
     }
 }
+
+/// Beside every byte beyond ASCII.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// What backends behind other gateways trust: nobody may send it, whatever is configured here.
 const ALWAYS_STRIPPED: [&str; 16] = [
@@ -127,6 +142,7 @@ mod tests {
             name: HeaderName::from_static("x-user-name"),
             session: HeaderName::from_static("x-visitor"),
             also: vec![HeaderName::from_static("remote-user")],
+            encoding: TextEncoding::Utf8,
         })
     }
 
@@ -149,6 +165,33 @@ mod tests {
         headers.insert("x-whose", HeaderValue::from_static("kept"));
         policy().strip(&mut headers);
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-whose"]);
+    }
+
+    #[test]
+    fn text_beyond_ascii_is_written_as_configured() {
+        for (encoding, expected) in [
+            (TextEncoding::Utf8, "Zoë 100% 子".as_bytes()),
+            (TextEncoding::Percent, b"Zo%C3%AB 100%25 %E5%AD%90"),
+            (TextEncoding::Latin1, b"Zo\xeb 100% ?"),
+        ] {
+            let mut headers = HeaderMap::new();
+            insert_text(&mut headers, &HeaderName::from_static("x-name"), "Zoë 100% 子", encoding);
+            assert_eq!(headers["x-name"].as_bytes(), expected, "{encoding:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_carries_the_end_of_a_line(text in "(\\PC|[\r\n\x00\u{85}\u{2028}\u{10a}\u{10d}]){0,20}") {
+            for encoding in [TextEncoding::Utf8, TextEncoding::Percent, TextEncoding::Latin1] {
+                let mut headers = HeaderMap::new();
+                insert_text(&mut headers, &HeaderName::from_static("x-name"), &text, encoding);
+                let values = headers.values().flat_map(HeaderValue::as_bytes);
+                for byte in values {
+                    proptest::prop_assert!(!matches!(byte, b'\r' | b'\n' | 0));
+                }
+            }
+        }
     }
 
     #[test]

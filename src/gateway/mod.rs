@@ -49,7 +49,7 @@ use hyper::body::Incoming;
 pub use self::arrival::Arrival;
 pub use self::settings::{
     Access, Activity, Config, Demand, HeadersConfig, HostPattern, IdentityHeaders, Profile, Route, Second,
-    Who,
+    TextEncoding, Who,
 };
 
 use self::aftercare::Aftercare;
@@ -65,7 +65,7 @@ use self::snapshot::Snapshot;
 use self::streams::{Grant, Streams, Ticket};
 use self::tunnel::Tunnel;
 use crate::clock::Clock;
-use crate::portal::{self, Portal, csrf};
+use crate::portal::{self, Portal, csrf, known_device};
 use crate::proxy::headers::Forwarded;
 use crate::proxy::{self, Affinity, Balance, Pools, Upstream};
 use crate::session::engine::Engine;
@@ -385,7 +385,7 @@ impl Gateway {
         headers.insert(header::HOST, canonical.authority.clone());
         proxy::headers::prepare(headers, &forwarded);
         let policy = self.shared.engine.policy();
-        cookie::strip(headers, &[&policy.cookie.name, csrf::COOKIE]);
+        cookie::strip(headers, &[&policy.cookie.name, csrf::COOKIE, known_device::COOKIE]);
         if let Some(identity) = permit.identity() {
             snapshot.identity.set(identity, headers);
         }

@@ -127,6 +127,19 @@ pub struct IdentityHeaders {
     pub session: HeaderName,
     /// More headers that carry the user's name.
     pub also: Vec<HeaderName>,
+    /// How names and addresses beyond ASCII are written.
+    pub encoding: TextEncoding,
+}
+
+/// How text beyond ASCII stands in a header (RFC 9110, section 5.5, leaves it open).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextEncoding {
+    /// As its UTF-8 bytes.
+    Utf8,
+    /// As its UTF-8 bytes, with `%` and each byte beyond ASCII as `%XX`.
+    Percent,
+    /// As ISO 8859-1, with `?` for what that does not have: what servers for WSGI and CGI decode.
+    Latin1,
 }
 
 /// The headers of responses, as far as every route has the same.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::accounts::AccountsError;
-use super::factors::{FactorStore, SqliteFactors};
+use super::factors::FactorStore;
 use super::password::Hasher;
 use super::{Login, PasswordProblem, check_new_password};
 use crate::identity::{Identity, UserId};
@@ -53,7 +53,7 @@ impl Login {
     /// Where the second factors of these accounts are.
     #[must_use]
     pub fn factor_store(&self) -> Arc<dyn FactorStore> {
-        Arc::new(SqliteFactors::beside(self.accounts.database()))
+        Arc::clone(&self.factors)
     }
 
     /// The threads that hash.

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -17,22 +18,27 @@ use crate::telemetry::audit::{Audit, Event, EventKind};
 pub mod accounts;
 mod change;
 pub mod factors;
+mod lanes;
 mod new_password;
 pub mod password;
+pub mod stored;
 pub mod throttle;
 
 pub use change::NewPassword;
 pub use new_password::{PASSWORD_MINIMUM, PasswordProblem, check_new_password};
 
-use accounts::{Account, Accounts, AccountsError, Credentials};
-use password::{Hasher, HashingConfig};
-use throttle::{Throttle, Wait};
+use accounts::{Account, Accounts, AccountsError, Credentials, Directory, Place};
+use factors::FactorStore;
+use password::{Hasher, HashingConfig, Lane};
+use throttle::{Counters, DeviceId, Origin, Shared, Throttle, Wait};
 
 /// How people prove who they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The SQLite file of accounts; a change needs a restart.
-    pub users: PathBuf,
+    /// Where the accounts are; a change needs a restart.
+    pub users: Place,
+    /// Where the second factors of accounts are that people declare in a file.
+    pub factors: PathBuf,
     /// How often somebody may try; reloadable.
     pub throttle: ThrottleConfig,
 }
@@ -40,7 +46,8 @@ pub struct Config {
 /// How many failed logins are answered before the answer is "wait".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThrottleConfig {
-    /// For one account name, whoever tries.
+    /// For one account name from one network (IPv4 /24, IPv6 /64) or known device; from everywhere ten
+    /// times as many in ten times the time.
     pub per_account: Rate,
     /// For one client address (IPv4 address or IPv6 /64), whatever the name.
     pub per_address: Rate,
@@ -59,6 +66,7 @@ pub struct Rate {
 #[derive(Debug)]
 pub struct Login {
     accounts: Accounts,
+    factors: Arc<dyn FactorStore>,
     hasher: Hasher,
     throttle: Throttle,
     clock: Clock,
@@ -66,11 +74,21 @@ pub struct Login {
 }
 
 impl Login {
-    /// Opens the accounts and starts the hashing threads.
-    pub async fn open(config: &Config, clock: Clock, audit: Audit) -> Result<Self, OpenError> {
-        let accounts = Accounts::open(&config.users).await?;
+    /// Opens the accounts and starts the hashing threads; `directory` is what was read of a file that
+    /// declares accounts, `counters` where failures are counted together with other gateways.
+    pub async fn open(
+        config: &Config,
+        directory: Option<Directory>,
+        counters: &Counters,
+        clock: Clock,
+        audit: Audit,
+    ) -> Result<Self, OpenError> {
+        let accounts = Accounts::at(&config.users, directory).await?;
+        let factors = factors::store_of(&accounts, &config.factors).await?;
         let hasher = Hasher::start(HashingConfig::default())?;
-        Ok(Self::new(accounts, hasher, config.throttle, clock, audit))
+        let shared = Shared::open(counters).await;
+        let login = Self::new(accounts, hasher, config.throttle, clock, audit);
+        Ok(Self { factors, throttle: login.throttle.sharing(shared), ..login })
     }
 
     /// Puts the parts together.
@@ -82,7 +100,8 @@ impl Login {
         clock: Clock,
         audit: Audit,
     ) -> Self {
-        Self { accounts, hasher, throttle: Throttle::new(throttle, clock.clone()), clock, audit }
+        let factors = factors::store_beside(&accounts);
+        Self { accounts, factors, hasher, throttle: Throttle::new(throttle, clock.clone()), clock, audit }
     }
 
     /// Other limits from now on.
@@ -90,10 +109,16 @@ impl Login {
         self.throttle.reload(throttle);
     }
 
+    /// Takes over what the file of accounts declares now; answers whether that is anything new.
+    pub fn take_over(&self, directory: Directory) -> bool {
+        self.accounts.replace(directory)
+    }
+
     /// Looks at one attempt to log in. An error means that the accounts cannot be read, which is
     /// nobody's failure.
     pub async fn attempt(&self, attempt: Attempt<'_>) -> Result<Outcome, AccountsError> {
-        let place = match self.throttle.reserve(attempt.user, attempt.address) {
+        let origin = attempt.device.map_or(Origin::Stranger(attempt.address), Origin::Known);
+        let place = match self.throttle.reserve(attempt.user, origin).await {
             Ok(place) => place,
             Err(Wait(retry_after)) => {
                 self.record(EventKind::LoginThrottled, &attempt, None);
@@ -102,7 +127,7 @@ impl Login {
         };
         match self.check(&attempt).await {
             Ok(Verdict::Right(found)) => {
-                place.succeeded();
+                place.succeeded().await;
                 self.record(EventKind::LoginSuccess, &attempt, None);
                 let identity = found.account.identity();
                 self.follow_up(found, attempt.password);
@@ -113,11 +138,11 @@ impl Login {
                 Ok(Outcome::Refused)
             }
             Ok(Verdict::Busy) => {
-                place.withdraw();
+                place.withdraw().await;
                 Ok(Outcome::Busy)
             }
             Err(error) => {
-                place.withdraw();
+                place.withdraw().await;
                 Err(error)
             }
         }
@@ -140,6 +165,7 @@ impl Login {
 
     /// Closes the accounts.
     pub async fn stop(&self) {
+        self.throttle.close().await;
         self.accounts.close().await;
     }
 
@@ -147,8 +173,9 @@ impl Login {
     async fn check(&self, attempt: &Attempt<'_>) -> Result<Verdict, AccountsError> {
         let user = UserId::try_from(attempt.user.trim()).ok();
         let found = self.accounts.credentials(user).await?;
-        let phc = found.as_ref().map(|found| found.phc.clone());
-        let Ok(right) = self.hasher.verify(attempt.password.clone(), phc).await else {
+        let hash = found.as_ref().map(|found| found.hash.clone());
+        let lane = if attempt.device.is_some() { Lane::Known } else { Lane::Anybody };
+        let Ok(right) = self.hasher.verify_in(lane, attempt.password.clone(), hash).await else {
             return Ok(Verdict::Busy);
         };
         Ok(match found {
@@ -163,13 +190,14 @@ impl Login {
     /// a login slower, or fail it.
     fn follow_up(&self, found: Credentials, password: Secret<String>) {
         let (accounts, now) = (self.accounts.clone(), self.clock.now());
-        let hasher = self.hasher.needs_rehash(&found.phc).then(|| self.hasher.clone());
+        let is_written = self.accounts.edited_by_hand().is_none();
+        let hasher = (is_written && self.hasher.needs_rehash(&found.hash)).then(|| self.hasher.clone());
         let work = async move {
             accounts.record_login(&found.account.user, now).await?;
             if let Some(hasher) = hasher
                 && let Ok(renewed) = hasher.hash(password).await
             {
-                accounts.renew_hash(found.account.user, found.phc, renewed).await?;
+                accounts.renew_hash(found.account.user, found.hash, renewed).await?;
             }
             Ok::<(), AccountsError>(())
         };
@@ -201,6 +229,8 @@ pub struct Attempt<'a> {
     pub password: Secret<String>,
     /// The client's address.
     pub address: IpAddr,
+    /// The device, if it signed in to the account of this name before.
+    pub device: Option<DeviceId>,
     /// The request's id, for the audit trail.
     pub request_id: &'a str,
 }
@@ -295,13 +325,14 @@ mod tests {
                 user: name,
                 password: Secret::new(password.to_owned()),
                 address: IpAddr::from([192, 0, 2, 1]),
+                device: None,
                 request_id: "r1",
             };
             self.login.attempt(attempt).await.unwrap()
         }
 
         async fn phc(&self) -> String {
-            self.login.accounts.credentials(Some(user("alice"))).await.unwrap().unwrap().phc
+            self.login.accounts.credentials(Some(user("alice"))).await.unwrap().unwrap().hash
         }
     }
 
@@ -368,10 +399,10 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(house.attempt("alice", "wrong").await, Outcome::Refused);
         }
-        let throttled = Outcome::Throttled { retry_after: Duration::from_mins(1) };
+        let throttled = Outcome::Throttled { retry_after: Duration::from_secs(1) };
         assert_eq!(house.attempt("alice", RIGHT).await, throttled);
         assert_eq!(house.lines.count(EventKind::LoginThrottled), 1);
-        house.hand.advance(Duration::from_mins(1));
+        house.hand.advance(Duration::from_secs(1));
         assert!(matches!(house.attempt("alice", RIGHT).await, Outcome::Proved(..)));
     }
 
@@ -434,6 +465,7 @@ mod tests {
                 user: "alice",
                 password: Secret::new(RIGHT.to_owned()),
                 address: IpAddr::from([192, 0, 2, 1]),
+                device: None,
                 request_id: "r1",
             };
             assert!(house.login.attempt(attempt).await.is_err());

@@ -1,20 +1,26 @@
 //! Password hashes: argon2id on threads of their own, behind a bounded queue.
 //!
-//! Which passwords may be chosen is `new_password`'s matter, where hashes are kept is `accounts`'.
-//! Invariant: at most `threads` hashes are computed at once, each on its own thread; what a client
-//! does meanwhile changes nothing of that.
+//! Which passwords may be chosen is `new_password`'s matter, where hashes are kept is `accounts`', and
+//! what other programs made of passwords is in `stored`. Invariant: at most `threads` hashes are
+//! computed at once, each on its own thread; what a client does meanwhile changes nothing of that.
 
+use std::hint::black_box;
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
+
+use arc_swap::ArcSwapOption;
 
 use argon2::password_hash::phc::{Output, ParamsString, Salt};
 use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version};
 use tokio::sync::oneshot;
 use unicode_normalization::UnicodeNormalization;
 
+use super::lanes::{Lanes, Sender};
+use super::stored::{Foreign, StoredHash};
 use crate::secret::Secret;
+
+pub use super::lanes::Lane;
 
 /// What a hash costs and how many are computed at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +46,7 @@ impl Default for HashingConfig {
 /// Computes and checks password hashes. Clones share the threads, which end with the last clone.
 #[derive(Clone, Debug)]
 pub struct Hasher {
-    queue: SyncSender<Job>,
+    queue: Sender<Job>,
     work: Arc<Work>,
 }
 
@@ -48,11 +54,12 @@ impl Hasher {
     /// Starts the threads.
     pub fn start(config: HashingConfig) -> io::Result<Self> {
         let work = Arc::new(Work::new(config)?);
-        let (queue, jobs) = sync_channel(config.queue);
-        let jobs = Arc::new(Mutex::new(jobs));
+        let lanes = Lanes::new(config.queue);
+        // Before the threads, which go home when nobody sends any more.
+        let queue = lanes.sender();
         for number in 0..config.threads.max(1) {
-            let (work, jobs) = (Arc::clone(&work), Arc::clone(&jobs));
-            thread::Builder::new().name(format!("hash-{number}")).spawn(move || serve(&work, &jobs))?;
+            let (work, lanes) = (Arc::clone(&work), lanes.clone());
+            thread::Builder::new().name(format!("hash-{number}")).spawn(move || serve(&work, &lanes))?;
         }
         Ok(Self { queue, work })
     }
@@ -60,24 +67,34 @@ impl Hasher {
     /// The PHC string of `password` under a new random salt.
     pub async fn hash(&self, password: Secret<String>) -> Result<String, Busy> {
         let (answer, answered) = oneshot::channel();
-        self.submit(Job::Hash { password, answer })?;
+        self.submit(Lane::Known, Job::Hash { password, answer })?;
         answered.await.map_err(|_| Busy)
     }
 
-    /// Whether `password` is the one behind `phc`.
+    /// Whether `password` is the one behind `hash`, in any form that [`StoredHash`] knows.
     ///
-    /// Without a `phc` there is nobody whose password it could be: the answer is "no" after the
+    /// Without a hash there is nobody whose password it could be: the answer is "no" after the
     /// same work. The same holds for a password above [`PASSWORD_LIMIT`].
-    pub async fn verify(&self, password: Secret<String>, phc: Option<String>) -> Result<bool, Busy> {
+    pub async fn verify(&self, password: Secret<String>, hash: Option<String>) -> Result<bool, Busy> {
+        self.verify_in(Lane::Anybody, password, hash).await
+    }
+
+    /// [`Self::verify`] for somebody who need not wait behind strangers, or who must.
+    pub async fn verify_in(
+        &self,
+        lane: Lane,
+        password: Secret<String>,
+        hash: Option<String>,
+    ) -> Result<bool, Busy> {
         let (answer, answered) = oneshot::channel();
-        self.submit(Job::Verify { password, phc, answer })?;
+        self.submit(lane, Job::Verify { password, hash, answer })?;
         answered.await.map_err(|_| Busy)
     }
 
-    /// Whether `phc` was computed with other parameters than a new hash would be.
+    /// Whether `hash` was computed in another way than a new one would be.
     #[must_use]
-    pub fn needs_rehash(&self, phc: &str) -> bool {
-        let Ok(hash) = PasswordHash::new(phc) else { return true };
+    pub fn needs_rehash(&self, hash: &str) -> bool {
+        let Ok(StoredHash::Argon2(hash)) = StoredHash::parse(hash) else { return true };
         let decoy = &self.work.decoy;
         (hash.algorithm, hash.version, &hash.params) != (decoy.algorithm, decoy.version, &decoy.params)
     }
@@ -86,16 +103,11 @@ impl Hasher {
     #[cfg(test)]
     pub(crate) fn always_busy() -> Self {
         let work = Work::new(HashingConfig { memory: 64, ..HashingConfig::default() }).unwrap();
-        Self { queue: sync_channel(0).0, work: Arc::new(work) }
+        Self { queue: Lanes::new(0).sender(), work: Arc::new(work) }
     }
 
-    fn submit(&self, job: Job) -> Result<(), Busy> {
-        self.queue.try_send(job).map_err(|refused| {
-            if matches!(refused, TrySendError::Disconnected(_)) {
-                tracing::error!("the threads that check passwords have ended");
-            }
-            Busy
-        })
+    fn submit(&self, lane: Lane, job: Job) -> Result<(), Busy> {
+        if self.queue.send(lane, job) { Ok(()) } else { Err(Busy) }
     }
 }
 
@@ -108,20 +120,23 @@ pub struct Busy;
 #[derive(Debug)]
 enum Job {
     Hash { password: Secret<String>, answer: oneshot::Sender<String> },
-    Verify { password: Secret<String>, phc: Option<String>, answer: oneshot::Sender<bool> },
+    Verify { password: Secret<String>, hash: Option<String>, answer: oneshot::Sender<bool> },
 }
 
 #[derive(Debug)]
 struct Work {
     argon2: Argon2<'static>,
     decoy: PasswordHash,
+    /// Of the most laborious hash of another program that was met.
+    foreign_decoy: ArcSwapOption<Foreign>,
 }
 
 impl Work {
     fn new(config: HashingConfig) -> io::Result<Self> {
         let params = Params::new(config.memory, config.passes, LANES, None).map_err(io::Error::other)?;
         let decoy = decoy(&params).map_err(io::Error::other)?;
-        Ok(Self { argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params), decoy })
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        Ok(Self { argon2, decoy, foreign_decoy: ArcSwapOption::empty() })
     }
 
     fn run(&self, job: Job) {
@@ -131,8 +146,8 @@ impl Work {
                     _ = answer.send(phc);
                 }
             }
-            Job::Verify { password, phc, answer } if !answer.is_closed() => {
-                _ = answer.send(self.verify(&password, phc.as_deref()));
+            Job::Verify { password, hash, answer } if !answer.is_closed() => {
+                _ = answer.send(self.verify(&password, hash.as_deref()));
             }
             Job::Hash { .. } | Job::Verify { .. } => {}
         }
@@ -149,14 +164,36 @@ impl Work {
     }
 
     // SECURITY: every way through costs exactly one argon2 run, so that time does not tell an
-    // unknown user from a wrong password.
-    fn verify(&self, password: &Secret<String>, phc: Option<&str>) -> bool {
+    // unknown user from a wrong password; and, once a hash of another program was met, the work of
+    // such a one too.
+    fn verify(&self, password: &Secret<String>, hash: Option<&str>) -> bool {
         let fits = password.expose().len() <= PASSWORD_LIMIT;
-        let stored = if fits { phc.and_then(parsed) } else { None };
-        let candidate = if fits { normalised(password) } else { Secret::default() };
-        let hash = stored.as_ref().unwrap_or(&self.decoy);
-        let same = self.argon2.verify_password(candidate.expose().as_bytes(), hash).is_ok();
-        same && stored.is_some()
+        let stored = if fits { hash.and_then(parsed) } else { None };
+        let typed = if fits { password.clone() } else { Secret::default() };
+        let (own, foreign) = match &stored {
+            Some(StoredHash::Argon2(own)) => (Some(&**own), None),
+            Some(StoredHash::Foreign(foreign)) => (None, Some(foreign)),
+            None => (None, None),
+        };
+        let candidate = normalised(&typed);
+        let checked = self.argon2.verify_password(candidate.expose().as_bytes(), own.unwrap_or(&self.decoy));
+        let is_foreign = self.verify_foreign(typed.expose().as_bytes(), foreign);
+        (checked.is_ok() && own.is_some()) || is_foreign
+    }
+
+    /// Other programs hashed what was typed, without another normal form.
+    fn verify_foreign(&self, typed: &[u8], foreign: Option<&Foreign>) -> bool {
+        let decoy = self.foreign_decoy.load_full();
+        let is_covered =
+            foreign.zip(decoy.as_ref()).is_some_and(|(foreign, decoy)| foreign.costs_like(decoy));
+        if let Some(decoy) = decoy.as_ref().filter(|_| !is_covered) {
+            black_box(decoy.verify(typed));
+        }
+        let Some(foreign) = foreign else { return false };
+        if decoy.is_none_or(|decoy| !decoy.costs_at_least(foreign)) {
+            self.foreign_decoy.store(Some(Arc::new(foreign.decoy())));
+        }
+        foreign.verify(typed)
     }
 }
 
@@ -166,11 +203,8 @@ pub const PASSWORD_LIMIT: usize = 1024;
 const LANES: u32 = 1;
 
 /// Takes jobs until the last [`Hasher`] is gone.
-fn serve(work: &Work, jobs: &Mutex<Receiver<Job>>) {
-    loop {
-        // The lock is held while waiting; the other threads wait for the lock instead.
-        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = next else { return };
+fn serve(work: &Work, lanes: &Lanes<Job>) {
+    while let Some(job) = lanes.next() {
         work.run(job);
     }
 }
@@ -186,11 +220,9 @@ fn decoy(params: &Params) -> argon2::password_hash::Result<PasswordHash> {
     })
 }
 
-fn parsed(phc: &str) -> Option<PasswordHash> {
-    PasswordHash::new(phc)
-        .inspect_err(
-            |error| tracing::error!(%error, "a stored password hash is damaged; set that password again"),
-        )
+fn parsed(hash: &str) -> Option<StoredHash> {
+    StoredHash::parse(hash)
+        .inspect_err(|error| tracing::error!(%error, "a stored password hash cannot be used"))
         .ok()
 }
 
@@ -254,6 +286,36 @@ mod tests {
         assert!(!hasher.verify(secret(&longer), Some(phc)).await.unwrap());
         let phc = hasher.hash(secret(&longer)).await.unwrap();
         assert!(!hasher.verify(secret(&longer), Some(phc)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_another_program_is_recognised_and_is_to_be_renewed() {
+        let hasher = Hasher::start(CHEAP).unwrap();
+        let hash = "$apr1$xBbcD9Wz$WTuu4Dh9IaAydWcjWxdzU/".to_owned();
+        assert!(hasher.verify(secret("correct horse \u{e9}"), Some(hash.clone())).await.unwrap());
+        assert!(!hasher.verify(secret("wrong"), Some(hash.clone())).await.unwrap());
+        assert!(!hasher.verify(secret("correct horse \u{e9}"), None).await.unwrap());
+        assert!(hasher.needs_rehash(&hash));
+    }
+
+    #[tokio::test]
+    async fn a_known_device_overtakes_strangers_and_has_places_of_its_own() {
+        let slow = HashingConfig { threads: 1, queue: 4, ..HashingConfig::default() };
+        let hasher = Hasher::start(slow).unwrap();
+        let strangers: Vec<_> = (0..4)
+            .map(|_| {
+                tokio::spawn({
+                    let hasher = hasher.clone();
+                    async move { hasher.verify(secret("x"), None).await }
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert_eq!(hasher.verify_in(Lane::Known, secret("x"), None).await, Ok(false));
+        assert!(!strangers[3].is_finished(), "it came before the strangers");
+        for stranger in strangers {
+            assert_eq!(stranger.await.unwrap(), Ok(false));
+        }
     }
 
     #[tokio::test]

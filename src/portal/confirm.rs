@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::passkeys::Offer;
 use super::proving::{Objection, with_cookies};
-use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, csrf, page, strings};
+use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, csrf, known_device, page, strings};
 use crate::identity::{Factor, UserId};
 use crate::login::factors::Summary;
 use crate::login::{Attempt, Outcome};
@@ -78,6 +78,7 @@ impl Portal {
             user: user.as_str(),
             password: Secret::new(password),
             address: visit.client,
+            device: known_device::find(visit.headers, &self.engine.ring(), user.as_str(), self.clock.now()),
             request_id: visit.request_id,
         };
         Ok(match self.login.attempt(attempt).await? {

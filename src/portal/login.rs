@@ -16,7 +16,7 @@ use super::confirm::after_confirming;
 use super::csrf::{self, Forged, Nonce};
 use super::passkeys::Offer;
 use super::proof::Proof;
-use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, page, strings};
+use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, known_device, page, strings};
 use crate::identity::Factor;
 use crate::login::factors::Summary;
 use crate::login::{Attempt, Outcome};
@@ -121,7 +121,8 @@ impl Portal {
     async fn attempt(&self, visit: &Visit<'_>, user: &str) -> Result<Outcome, PortalError> {
         let password = Secret::new(visit.field("password").unwrap_or_default());
         let (address, request_id) = (visit.client, visit.request_id);
-        Ok(self.login.attempt(Attempt { user, password, address, request_id }).await?)
+        let device = known_device::find(visit.headers, &self.engine.ring(), user, self.clock.now());
+        Ok(self.login.attempt(Attempt { user, password, address, device, request_id }).await?)
     }
 
     pub(super) fn refuse(
@@ -160,9 +161,11 @@ impl Portal {
             self.engine.end(&session, EndReason::AccountDisabled).await?;
             return enabled.map(|_| Begun::Disabled).map_err(PortalError::from);
         }
-        self.note_user(visit, &session.identity().user);
+        let user = &session.identity().user;
+        self.note_user(visit, user);
+        let device = known_device::remember(visit.headers, &self.engine.ring(), user, self.clock.now())?;
         let mut response = page::see_other(next.to_location());
-        for cookie in cookies {
+        for cookie in cookies.into_iter().chain([device]) {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
         Ok(Begun::SignedIn(response))

@@ -38,6 +38,7 @@ mod factors;
 mod form;
 mod kept;
 mod kept_fields;
+pub mod known_device;
 mod login;
 mod logout;
 pub mod page;

@@ -272,6 +272,9 @@ pub fn password_problem(problem: PasswordProblem) -> String {
         PasswordProblem::TooLong => "That is too long.".to_owned(),
         PasswordProblem::UserName => "Your name is no password.".to_owned(),
         PasswordProblem::Common => "That is one of the passwords that attackers try first.".to_owned(),
+        PasswordProblem::Guessable => {
+            "That is easy to guess. A few unrelated words make a good password.".to_owned()
+        }
     }
 }
 

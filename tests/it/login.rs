@@ -138,7 +138,7 @@ fn every_failed_login_looks_the_same() {
 }
 
 #[test]
-fn too_many_failures_make_an_account_wait_wherever_they_came_from() {
+fn too_many_failures_make_an_account_wait_in_their_network() {
     let (_backend, gateway) = throttled("3 in 3m", "100 in 10m");
     for _ in 0..3 {
         assert_eq!(gateway.visitor().try_login("/", "alice", "wrong").status, 401);
@@ -146,15 +146,16 @@ fn too_many_failures_make_an_account_wait_wherever_they_came_from() {
     let elsewhere = gateway.visitor().from("127.0.0.9");
     for visitor in [gateway.visitor(), elsewhere] {
         let answer = visitor.try_login("/", " ALICE", PASSWORD);
-        assert_eq!((answer.status, answer.header("retry-after")), (429, "60"));
-        assert!(answer.text().contains("Please try again in a minute."), "{}", answer.text());
+        assert_eq!((answer.status, answer.header("retry-after")), (429, "1"));
+        assert!(answer.text().contains("Please try again"), "{}", answer.text());
         assert!(answer.set_cookie(SESSION_COOKIE).is_none());
     }
     assert_eq!(gateway.audited("authn_login_fail_max")["user"], " ALICE");
     assert_eq!(gateway.visitor().try_login("/", "ada", PASSWORD).status, 303);
-    gateway.advance(Duration::from_secs(59));
-    assert_eq!(gateway.visitor().try_login("/", "alice", PASSWORD).header("retry-after"), "1");
     gateway.advance(Duration::from_secs(1));
+    assert_eq!(gateway.visitor().try_login("/", "alice", "wrong").status, 401);
+    assert_eq!(gateway.visitor().try_login("/", "alice", PASSWORD).header("retry-after"), "2");
+    gateway.advance(Duration::from_secs(2));
     assert_eq!(gateway.visitor().try_login("/", "alice", PASSWORD).status, 303);
 }
 
@@ -165,7 +166,7 @@ fn too_many_failures_make_an_address_wait_whatever_the_names() {
         assert_eq!(gateway.visitor().try_login("/", name, "wrong").status, 401);
     }
     let answer = gateway.visitor().try_login("/", "ada", PASSWORD);
-    assert_eq!((answer.status, answer.header("retry-after")), (429, "60"));
+    assert_eq!((answer.status, answer.header("retry-after")), (429, "1"));
     let elsewhere = gateway.visitor().from("127.0.0.9");
     assert_eq!(elsewhere.try_login("/", "ada", PASSWORD).status, 303);
     gateway.advance(Duration::from_mins(1));

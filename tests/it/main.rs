@@ -12,6 +12,7 @@
 )]
 #![expect(clippy::wrong_self_convention, reason = "`get(...).as_page()` reads as it is meant")]
 
+mod accounts;
 mod admin_sessions;
 mod application;
 mod bad_backends;
@@ -51,6 +52,7 @@ mod stop;
 mod stores;
 mod streams;
 mod telemetry;
+mod throttling;
 mod upstreams;
 mod websocket;
 mod websocket_over_http2;

@@ -5,9 +5,9 @@
 
 use crate::cli::place::wait;
 use crate::cli::report::Failure;
-use crate::config::Config;
-use crate::login::accounts::Accounts;
-use crate::login::factors::{FactorStore, SqliteFactors};
+use crate::config::{Config, people};
+use crate::login::accounts::{Accounts, Place};
+use crate::login::factors;
 use crate::session::keyring::KeyId;
 
 /// Refuses to let a key go that second factors depend on.
@@ -22,11 +22,13 @@ pub(super) fn refuse_loss(config: &Config, id: KeyId) -> Result<(), Failure> {
 }
 
 async fn count(config: &Config, id: KeyId) -> Result<usize, Failure> {
-    if !config.login.users.exists() {
+    if matches!(&config.login.users, Place::Sqlite(file) if !file.exists()) {
         return Ok(0);
     }
-    let accounts = Accounts::open(&config.login.users).await.map_err(Failure::failed)?;
-    let sealed = SqliteFactors::beside(accounts.database()).sealed().await.map_err(Failure::failed);
+    let directory = people::read(&config.login.users).map_err(Failure::usage)?;
+    let accounts = Accounts::at(&config.login.users, directory).await.map_err(Failure::failed)?;
+    let store = factors::store_of(&accounts, &config.login.factors).await.map_err(Failure::failed)?;
+    let sealed = store.sealed().await.map_err(Failure::failed);
     accounts.close().await;
     let depends = |sealed: &[u8]| sealed.first_chunk::<4>() == Some(id.as_bytes());
     Ok(sealed?.iter().filter(|(_, _, sealed)| depends(sealed)).count())

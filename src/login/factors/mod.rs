@@ -4,17 +4,19 @@
 //! guess is counted before it is looked at, in the store, so that neither parallel guesses nor several
 //! gateways pass the limit; a code of either kind is taken once.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::accounts::AccountsError;
+use super::accounts::{Accounts, AccountsError};
 use super::password::Hasher;
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{Factor, UserId};
 use crate::telemetry::audit::{Audit, Event, EventKind};
 
+mod absent;
 mod ceremony;
 mod enrol;
 #[cfg(not(feature = "passkeys"))]
@@ -41,7 +43,25 @@ pub use store::{
 };
 pub use totp::{Square, TotpSecret};
 
+use absent::NoFactors;
 use recovery::RecoveryCode;
+
+/// Where the second factors of these accounts are: in the same SQLite file; of accounts that people
+/// declare, in `file`; of those on a database server, nowhere yet.
+pub async fn store_of(accounts: &Accounts, file: &Path) -> Result<Arc<dyn FactorStore>, AccountsError> {
+    match accounts.database() {
+        None if accounts.edited_by_hand().is_some() => Ok(Arc::new(SqliteFactors::open(file).await?)),
+        _ => Ok(store_beside(accounts)),
+    }
+}
+
+/// The same, where nothing has to be opened.
+pub(super) fn store_beside(accounts: &Accounts) -> Arc<dyn FactorStore> {
+    match accounts.database() {
+        Some(database) => Arc::new(SqliteFactors::beside(database)),
+        None => Arc::new(NoFactors),
+    }
+}
 
 /// Encrypts the secrets of factors.
 pub trait Vault: Send + Sync {

@@ -29,6 +29,8 @@ pub enum Purpose {
     SessionForm,
     /// Records at rest.
     Record,
+    /// The cookie of a device that signed in before.
+    Device,
 }
 
 /// What a key encrypts for the gateway's own use; each has a key of its own.
@@ -178,6 +180,7 @@ impl Key {
             login_form: keyed(&secret, b"vestibule 1 login form"),
             session_form: keyed(&secret, b"vestibule 1 session form"),
             record: keyed(&secret, b"vestibule 1 record tag"),
+            device: keyed(&secret, b"vestibule 1 known device"),
         };
         let seal = sealing(&secret, b"vestibule 1 record seal");
         let sealings = Sealings {
@@ -215,6 +218,7 @@ impl Key {
             Purpose::LoginForm => &self.macs.login_form,
             Purpose::SessionForm => &self.macs.session_form,
             Purpose::Record => &self.macs.record,
+            Purpose::Device => &self.macs.device,
         }
         .clone();
         for part in parts {
@@ -241,6 +245,7 @@ struct Macs {
     login_form: Hmac<Sha256>,
     session_form: Hmac<Sha256>,
     record: Hmac<Sha256>,
+    device: Hmac<Sha256>,
 }
 
 /// The ciphers of each [`Sealing`].

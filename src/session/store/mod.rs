@@ -38,7 +38,7 @@ pub(super) mod redis;
 pub(super) mod sealed;
 #[cfg(test)]
 #[path = "../../../tests/servers/mod.rs"]
-pub(super) mod servers;
+pub(crate) mod servers;
 pub(super) mod sqlite;
 
 /// A session at rest. Only what an index needs is in clear.

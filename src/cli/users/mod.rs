@@ -1,29 +1,29 @@
 //! `vestibule users`: the accounts that may sign in.
 //!
-//! Works on the account database itself, beside a running gateway or without one. What takes a right
-//! away also ends the account's sessions, through the gateway if one runs, else in the store.
+//! Works on the account database itself, beside a running gateway or without one; accounts that a file
+//! declares are shown but not changed. What takes a right away also ends the account's sessions, through
+//! the gateway if one runs, else in the store.
 //! Invariant: a password comes from a prompt or from standard input, never from an argument.
 
-use std::fmt::Write;
-use std::io::{BufRead, IsTerminal};
+mod import;
+mod new_password;
+mod show;
 
 use clap::{Args, Subcommand};
-use zeroize::Zeroizing;
 
+use self::import::Import;
+use self::new_password::new_password;
 use super::names::{self, user_id};
 use super::office::ask_once;
 use super::place::{ConfigPath, wait};
-use super::report::{Failure, to_json};
+use super::report::Failure;
 use crate::admin::Question;
 use crate::admin::question::Ended;
 use crate::app::Errand;
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::identity::{Group, UserId};
-use crate::login::accounts::{Account, Accounts, Profile};
-use crate::login::check_new_password;
-use crate::login::password::{Hasher, HashingConfig};
-use crate::secret::Secret;
+use crate::config::{Config, people};
+use crate::identity::UserId;
+use crate::login::accounts::{Account, Accounts, AccountsError, Profile};
 
 /// The accounts that may sign in.
 #[derive(Debug, Args)]
@@ -84,6 +84,19 @@ enum UsersCommand {
         /// The account
         name: String,
     },
+    /// Take over accounts with their hashes: htpasswd, CSV, or JSON of Django's `dumpdata auth`
+    Import(Import),
+    /// Print what to write into a file of accounts that is edited by hand
+    Hash {
+        /// The name to sign in with
+        name: String,
+    },
+}
+
+impl UsersCommand {
+    const fn changes(&self) -> bool {
+        !matches!(self, Self::List { .. } | Self::Show { .. } | Self::Hash { .. })
+    }
 }
 
 /// What is known of a person.
@@ -110,8 +123,16 @@ impl Users {
     pub(super) fn run(self, config: &ConfigPath) -> Result<String, Failure> {
         let config = config.load()?;
         wait(async {
-            let accounts = Accounts::open(&config.login.users).await.map_err(Failure::failed)?;
-            let done = run(self.command, &accounts, &config).await;
+            if let UsersCommand::Hash { name } = &self.command {
+                // The file that it is for need not be there yet.
+                return new_password::lines_for(&user_id(name)?, &config.login.users).await;
+            }
+            let directory = people::read(&config.login.users).map_err(Failure::usage)?;
+            let accounts = Accounts::at(&config.login.users, directory).await.map_err(Failure::failed)?;
+            let done = match accounts.edited_by_hand() {
+                Some(file) if self.command.changes() => Err(Failure::failed(AccountsError::ByHand(file))),
+                _ => run(self.command, &accounts, &config).await,
+            };
             accounts.close().await;
             done
         })
@@ -127,8 +148,10 @@ async fn run(command: UsersCommand, accounts: &Accounts, config: &Config) -> Res
             accounts.set_password(&user, hash).await.map_err(Failure::failed)?;
             ended(config, &user, "has a new password").await
         }
-        UsersCommand::List { json } => list(accounts, json).await,
-        UsersCommand::Show { name, json } => show(&existing(accounts, &name).await?, json),
+        UsersCommand::Import(import) => import.run(accounts).await,
+        UsersCommand::Hash { name } => new_password::lines_for(&user_id(&name)?, &config.login.users).await,
+        UsersCommand::List { json } => show::list(accounts, json).await,
+        UsersCommand::Show { name, json } => show::show(&existing(accounts, &name).await?, json),
         UsersCommand::Edit { name, profile } => {
             let user = existing(accounts, &name).await?.user;
             accounts.set_profile(&user, profile.into_profile()?).await.map_err(Failure::failed)?;
@@ -173,30 +196,6 @@ async fn existing(accounts: &Accounts, name: &str) -> Result<Account, Failure> {
     account.ok_or_else(|| Failure::failed(format!("there is no account `{user}`; `users list` shows all")))
 }
 
-/// Asks for a password (twice at a terminal), checks it and hashes it.
-async fn new_password(user: &UserId) -> Result<String, Failure> {
-    let password = read_password(user)?;
-    check_new_password(user.as_str(), &password)
-        .map_err(|problem| Failure::usage(format!("this password cannot be used: {problem}")))?;
-    let hasher = Hasher::start(HashingConfig::default()).map_err(Failure::failed)?;
-    hasher.hash(password).await.map_err(Failure::failed)
-}
-
-fn read_password(user: &UserId) -> Result<Secret<String>, Failure> {
-    if !std::io::stdin().is_terminal() {
-        let mut line = Zeroizing::new(String::new());
-        std::io::stdin().lock().read_line(&mut line).map_err(Failure::failed)?;
-        return Ok(Secret::new(line.trim_end_matches(['\r', '\n']).to_owned()));
-    }
-    let ask = |question: &str| rpassword::prompt_password(question).map(Secret::new).map_err(Failure::failed);
-    let first = ask(&format!("New password for {user}: "))?;
-    if first == ask("The same again: ")? {
-        Ok(first)
-    } else {
-        Err(Failure::failed("the two passwords differ; nothing was changed"))
-    }
-}
-
 async fn ended(config: &Config, user: &UserId, what: &str) -> Result<String, Failure> {
     let question = Question::AccountChanged(user.clone());
     let (Ended { ended, .. }, _) = ask_once(config, Errand::End, question).await.map_err(|failure| {
@@ -207,65 +206,4 @@ async fn ended(config: &Config, user: &UserId, what: &str) -> Result<String, Fai
         1 => format!("`{user}` {what}; one session ended\n"),
         many => format!("`{user}` {what}; {many} sessions ended\n"),
     })
-}
-
-async fn list(accounts: &Accounts, json: bool) -> Result<String, Failure> {
-    let all = accounts.list().await.map_err(Failure::failed)?;
-    if json {
-        return to_json(&all.iter().map(as_json).collect::<Vec<_>>());
-    }
-    let mut text = String::from("USER                 STATE     LAST LOGIN                GROUPS\n");
-    for account in &all {
-        // Writing into a string cannot fail.
-        let _infallible = writeln!(
-            text,
-            "{:<20} {:<8}  {:<24}  {}",
-            account.user.as_str(),
-            state(account),
-            last_login(account),
-            groups(account)
-        );
-    }
-    Ok(text)
-}
-
-fn show(account: &Account, json: bool) -> Result<String, Failure> {
-    if json {
-        return to_json(&as_json(account));
-    }
-    Ok(format!(
-        "user        {}\nstate       {}\ngroups      {}\nname        {}\ne-mail      {}\ncreated     {}\nlast login  {}\n",
-        account.user,
-        state(account),
-        groups(account),
-        account.name.as_deref().unwrap_or("-"),
-        account.email.as_deref().unwrap_or("-"),
-        account.created,
-        last_login(account),
-    ))
-}
-
-fn as_json(account: &Account) -> serde_json::Value {
-    serde_json::json!({
-        "user": account.user.as_str(),
-        "state": state(account),
-        "groups": account.groups.iter().map(Group::as_str).collect::<Vec<_>>(),
-        "name": account.name,
-        "email": account.email,
-        "created": account.created.to_string(),
-        "last_login": account.last_login.map(|time| time.to_string()),
-    })
-}
-
-const fn state(account: &Account) -> &'static str {
-    if account.disabled { "disabled" } else { "enabled" }
-}
-
-fn last_login(account: &Account) -> String {
-    account.last_login.map_or_else(|| "never".to_owned(), |time| time.to_string())
-}
-
-fn groups(account: &Account) -> String {
-    let names: Vec<&str> = account.groups.iter().map(Group::as_str).collect();
-    if names.is_empty() { "-".to_owned() } else { names.join(", ") }
 }

@@ -1,0 +1,109 @@
+//! How failures are counted, and how long the next attempt waits for them. Pure.
+//!
+//! `10 in 10m` lets ten failures pass at once; after each further one the wait doubles, from a second up
+//! to ten minutes. While nobody fails, one failure a minute is forgotten. Invariant: no wait is longer than
+//! the period, whatever the clock did.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::login::Rate;
+
+/// What is known of one account, address or device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Meter {
+    pub(super) failures: u32,
+    /// Until then nothing is looked at; since then failures are forgotten.
+    pub(super) until: Timestamp,
+}
+
+impl Meter {
+    /// How long the next attempt waits; zero if it does not.
+    pub(super) fn wait(self, rate: Rate, now: Timestamp) -> Duration {
+        self.until.since(now).min(rate.period)
+    }
+
+    /// After one more attempt that is taken for a failure until it succeeds.
+    pub(super) fn after_one(self, rate: Rate, now: Timestamp) -> Self {
+        let failures = self.failures_at(rate, now).saturating_add(1);
+        Self { failures, until: now + delay(rate, failures) }
+    }
+
+    /// After an attempt was no failure after all.
+    pub(super) fn without_one(self, now: Timestamp) -> Self {
+        Self { failures: self.failures.saturating_sub(1), until: self.until.min(now) }
+    }
+
+    fn failures_at(self, rate: Rate, now: Timestamp) -> u32 {
+        let step = rate.period.as_millis() / u128::from(rate.count.max(1));
+        let quiet = now.since(self.until).as_millis() / step.max(1);
+        self.failures.saturating_sub(u32::try_from(quiet).unwrap_or(u32::MAX))
+    }
+}
+
+/// Exponential rather than a lockout: whoever mistyped eleven times comes in after a second.
+fn delay(rate: Rate, failures: u32) -> Duration {
+    let Some(beyond) = failures.checked_sub(rate.count.max(1)) else { return Duration::ZERO };
+    FIRST.saturating_mul(1 << beyond.min(30)).min(rate.period)
+}
+
+/// What an attempt waits after the first failure that is one too many.
+const FIRST: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate { count: 3, period: Duration::from_mins(3) };
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
+
+    fn after(failures: usize) -> Meter {
+        (0..failures).fold(Meter::default(), |meter, _| {
+            let at = NOW.max(meter.until);
+            meter.after_one(RATE, at)
+        })
+    }
+
+    #[test]
+    fn the_wait_doubles_with_each_failure_beyond_those_that_are_free() {
+        let waits: Vec<u64> = (1..13)
+            .map(|failures| {
+                let before = after(failures - 1);
+                let at = NOW.max(before.until);
+                before.after_one(RATE, at).wait(RATE, at).as_secs()
+            })
+            .collect();
+        assert_eq!(waits, [0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 180, 180]);
+    }
+
+    #[test]
+    fn failures_are_forgotten_one_by_one_while_nobody_fails() {
+        let meter = after(3);
+        let minute = |count| meter.until + Duration::from_mins(count);
+        assert_eq!(meter.failures_at(RATE, meter.until), 3);
+        assert_eq!(meter.failures_at(RATE, minute(1)), 2);
+        assert_eq!(meter.failures_at(RATE, minute(3)), 0);
+        assert_eq!(meter.failures_at(RATE, minute(1_000_000)), 0);
+    }
+
+    #[test]
+    fn whoever_waits_and_fails_again_and_again_is_never_faster_than_the_period() {
+        let mut meter = after(20);
+        for _ in 0..100 {
+            let next = meter.after_one(RATE, meter.until);
+            assert_eq!(next.until.since(meter.until), RATE.period);
+            meter = next;
+        }
+    }
+
+    #[test]
+    fn a_clock_set_back_makes_nobody_wait_longer_than_the_period() {
+        assert_eq!(after(20).wait(RATE, Timestamp::default()), RATE.period);
+    }
+
+    #[test]
+    fn an_attempt_that_was_no_failure_leaves_no_wait() {
+        let meter = after(2).after_one(RATE, NOW).without_one(NOW);
+        assert_eq!((meter.failures, meter.wait(RATE, NOW)), (2, Duration::ZERO));
+    }
+}
