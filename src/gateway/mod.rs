@@ -34,6 +34,7 @@ mod settings;
 pub mod snapshot;
 pub mod streams;
 mod tunnel;
+mod visitor;
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -67,7 +68,7 @@ use self::tunnel::Tunnel;
 use crate::clock::Clock;
 use crate::portal::{self, Portal, csrf, known_device};
 use crate::proxy::headers::Forwarded;
-use crate::proxy::{self, Affinity, Balance, Pools, Upstream};
+use crate::proxy::{self, Pools};
 use crate::session::engine::Engine;
 use crate::session::{Guests, cookie};
 use crate::telemetry::audit::{Audit, Event, EventKind};
@@ -336,7 +337,7 @@ impl Gateway {
         let forward = proxy::Forward {
             upstream,
             pools: &self.pools,
-            visitor: visitor(upstream, record),
+            visitor: visitor::of(upstream, record),
             limits: place.route.handling.body.within(snapshot.limits.body),
             trailers: &snapshot.trailers,
         };
@@ -392,19 +393,6 @@ impl Gateway {
         if policy.guests == Guests::Recognised {
             snapshot.identity.set_session(record, headers);
         }
-    }
-}
-
-/// Whom a sticky upstream knows the caller as: the session, or for guests the network they are in.
-fn visitor(upstream: &Upstream, record: &Record) -> Affinity {
-    if upstream.config().balance != Balance::Sticky {
-        return Affinity::NOBODY;
-    }
-    match (&record.session, record.client.to_canonical()) {
-        (Some(session), _) => Affinity::of(session.id().as_bytes()),
-        (None, IpAddr::V4(address)) => Affinity::of(&address.octets()),
-        // Browsers change their address within their network as they like.
-        (None, IpAddr::V6(address)) => Affinity::of(&(address.to_bits() >> 64).to_be_bytes()),
     }
 }
 

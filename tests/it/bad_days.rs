@@ -87,7 +87,8 @@ fn a_redis_that_takes_no_writes_goes_on_with_the_sessions_it_has() {
         works_again(&cold);
         works_again(&warm);
         let visitor = house.front.visitor();
-        assert_eq!(visitor.try_login("/", "alice", PASSWORD).status, 303);
+        let answer = visitor.try_login("/", "alice", PASSWORD);
+        assert_eq!(answer.status, 303, "{fault:?} {} {}", answer.header("retry-after"), answer.text());
         eventually("the end that could not be stored", || {
             (ask(&house.beside, &before).status == 401).then_some(())
         });

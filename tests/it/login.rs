@@ -12,7 +12,8 @@ fn the_login_form_works_without_scripts_and_for_password_managers() {
     let visitor = gateway.visitor();
     let (place, page) = visitor.login_page("/");
     let text = page.text();
-    assert!(!text.contains("<script") && !text.contains("javascript:"), "{text}");
+    // A program with passkeys has a script of its own for them, in a file.
+    assert!(!text.replace("<script src=", "").contains("<script") && !text.contains("javascript:"), "{text}");
     for needed in
         ["<html lang=\"en\"", "<label for=\"user\">", "<label for=\"password\">", "autocomplete=\"username\""]
     {
@@ -382,6 +383,8 @@ fn send(visitor: &Client, place: &str, form: &Form, headers: &[(&str, &str)]) ->
 fn without_name(html: &str) -> String {
     let (before, rest) = html.split_once("name=\"user\" value=\"").expect("a user field");
     let (_, after) = rest.split_once('"').expect("the end of the field");
+    // Where passkeys are built in, their form stands last, with a new challenge each time.
+    let after = after.split_once("data-passkey").map_or(after, |(before, _)| before);
     format!("{before}{after}")
 }
 

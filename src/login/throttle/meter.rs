@@ -19,7 +19,12 @@ pub(super) struct Meter {
 
 impl Meter {
     /// How long the next attempt waits; zero if it does not.
+    ///
+    /// Few failures make nobody wait, also where the clock of another gateway, which counted them, is ahead.
     pub(super) fn wait(self, rate: Rate, now: Timestamp) -> Duration {
+        if self.failures < rate.count.max(1) {
+            return Duration::ZERO;
+        }
         self.until.since(now).min(rate.period)
     }
 
@@ -56,6 +61,13 @@ mod tests {
 
     const RATE: Rate = Rate { count: 3, period: Duration::from_mins(3) };
     const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
+
+    #[test]
+    fn few_failures_make_nobody_wait_whose_clock_is_behind() {
+        let counted_ahead = Meter::default().after_one(RATE, NOW + Duration::from_secs(5));
+        assert_eq!(counted_ahead.wait(RATE, NOW), Duration::ZERO);
+        assert_eq!(counted_ahead.after_one(RATE, NOW).failures, 2);
+    }
 
     fn after(failures: usize) -> Meter {
         (0..failures).fold(Meter::default(), |meter, _| {

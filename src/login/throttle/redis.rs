@@ -107,9 +107,10 @@ if found then
   if f then failures, till = tonumber(f), tonumber(t) end
 end
 local now, free, step, period = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local wait = math.min(till - now, period)
+local wait = 0
+if failures >= free then wait = math.min(till - now, period) end
 if wait > 0 then return wait end
-failures = math.max(0, failures - math.floor((now - till) / step)) + 1
+failures = math.max(0, failures - math.max(0, math.floor((now - till) / step))) + 1
 local delay = 0
 if failures >= free then delay = math.min(1000 * 2 ^ math.min(failures - free, 30), period) end
 redis.call('SET', KEYS[1], string.format('%d %d', failures, now + delay), 'PX', string.format('%d', delay + 2 * period))
