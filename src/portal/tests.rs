@@ -640,15 +640,11 @@ async fn a_store_that_cannot_list_now_takes_only_the_list_from_the_account_page(
 /// A page without what it offers where passkeys are built in: a script of ours, and a form with a new
 /// challenge each time.
 fn without_passkeys(text: &str) -> String {
-    let mut text = text.to_owned();
-    for (begin, end) in [
-        ("<script src=", "</script>"),
-        ("<form method=\"post\" action=\"&#x2f;.vestibule/login/passkey\"", "</form>"),
-    ] {
-        if let Some(at) = text.find(begin) {
-            let length = text[at..].find(end).unwrap() + end.len();
-            text.replace_range(at..at + length, "");
+    let form = "<form method=\"post\" action=\"&#x2f;.vestibule/login/passkey\"";
+    [("<script src=", "</script>"), (form, "</form>")].iter().fold(text.to_owned(), |text, (begin, end)| {
+        match text.split_once(begin) {
+            Some((before, rest)) => format!("{before}{}", rest.split_once(end).unwrap().1),
+            None => text,
         }
-    }
-    text
+    })
 }

@@ -15,6 +15,8 @@ WARM_UP = 200
 LIMIT_KIB = 18
 # Sockets and files of the client, and of a gateway, beside the connections that are counted.
 SPARE_FILES = 1000
+# The gateway's idle connections give back what they need for a request after one to ten seconds.
+SETTLE_SECONDS = 12
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def size_with(held, more):
 
 def settle():
     """Gives a program the time to notice what was opened or closed."""
-    time.sleep(1)
+    time.sleep(SETTLE_SECONDS)
 
 
 def report(growths, count):
