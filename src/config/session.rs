@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::portal::own_cookies;
 use crate::session::lifetime::RENEWAL_GRACE;
 use crate::session::{
     Beyond, Binding, Config, CookieConfig, Guests, Lifetimes, Limit, Policy, SameSite, StoreDown, StoreKind,
@@ -222,6 +223,11 @@ fn cookie_name(text: &str) -> Result<String, Wrong> {
         return Err(Wrong::new(format!("{} is not a name for the session cookie", quoted(text)))
             .help("after `__Host-` write up to 57 letters, digits or `-_.`"));
     }
+    // SECURITY: one would be taken for the other.
+    if own_cookies("").contains(&text) {
+        return Err(Wrong::new(format!("{} is another cookie of the gateway", quoted(text)))
+            .help("choose another name"));
+    }
     Ok(text.to_owned())
 }
 
@@ -284,7 +290,16 @@ mod tests {
     #[test]
     fn a_cookie_name_that_other_hosts_could_set_is_refused() {
         assert!(cookie_name("__Host-wiki_1").is_ok());
-        for bad in ["sid", "__host-sid", "__Secure-sid", "__Host-", "__Host-a b", "__Host-a=b", "__Host-a;"] {
+        for bad in [
+            "sid",
+            "__host-sid",
+            "__Secure-sid",
+            "__Host-",
+            "__Host-a b",
+            "__Host-a=b",
+            "__Host-a;",
+            "__Host-vestibule-form",
+        ] {
             assert!(cookie_name(bad).is_err(), "{bad:?}");
         }
     }

@@ -9,7 +9,7 @@ use super::handling::Caching;
 use super::repair::Repairs;
 use super::{HeadersConfig, Route};
 use crate::identity::Identity;
-use crate::portal::csrf;
+use crate::portal;
 use crate::proxy::Upstream;
 use crate::session::cookie;
 
@@ -35,7 +35,7 @@ impl Aftercare<'_> {
     pub(super) fn tend(&self, headers: &mut HeaderMap) {
         let handling = &self.route.handling;
         // SECURITY: an application could sign its users in as somebody else, or out, and prepare forms.
-        cookie::keep_ours(headers, &[self.session_cookie, csrf::COOKIE]);
+        cookie::keep_ours(headers, &portal::own_cookies(self.session_cookie));
         if !handling.repair.is_empty() {
             let is_told = |authority: &str| self.upstream.is_told_as(authority);
             let repairs = Repairs {

@@ -66,7 +66,7 @@ use self::snapshot::Snapshot;
 use self::streams::{Grant, Streams, Ticket};
 use self::tunnel::Tunnel;
 use crate::clock::Clock;
-use crate::portal::{self, Portal, csrf, known_device};
+use crate::portal::{self, Portal};
 use crate::proxy::headers::Forwarded;
 use crate::proxy::{self, Pools};
 use crate::session::engine::Engine;
@@ -386,7 +386,7 @@ impl Gateway {
         headers.insert(header::HOST, canonical.authority.clone());
         proxy::headers::prepare(headers, &forwarded);
         let policy = self.shared.engine.policy();
-        cookie::strip(headers, &[&policy.cookie.name, csrf::COOKIE, known_device::COOKIE]);
+        cookie::strip(headers, &portal::own_cookies(&policy.cookie.name));
         if let Some(identity) = permit.identity() {
             snapshot.identity.set(identity, headers);
         }

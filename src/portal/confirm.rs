@@ -4,11 +4,11 @@
 //! gives the session a new token; what is wrong changes nothing.
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::Response;
 use serde::Serialize;
 
 use super::passkeys::Offer;
-use super::proving::{Objection, with_cookies};
+use super::proving::{Objection, asking, with_cookies};
 use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, csrf, known_device, page, strings};
 use crate::identity::{Factor, UserId};
 use crate::login::factors::Summary;
@@ -108,15 +108,7 @@ impl Portal {
             passkey: passkey.as_ref(),
             alarm: objection.map(|objection| objection.text.as_str()),
         };
-        let status = objection.map_or(StatusCode::OK, |objection| objection.status);
-        let mut response = page::render(visit.place(), status, "confirm.html", &context);
-        if passkey.is_some() {
-            response = page::scripted(response);
-        }
-        match objection {
-            Some(objection) => objection.on(response),
-            None => response,
-        }
+        asking(visit, "confirm.html", &context, passkey.as_ref(), objection)
     }
 }
 

@@ -13,8 +13,8 @@ use super::csrf::{self, Nonce};
 use super::login::{Begun, Filled};
 use super::passkeys::Offer;
 use super::proof::Proof;
-use super::proving::Objection;
-use super::{Portal, PortalError, ReturnTo, Visit, page, strings};
+use super::proving::{Objection, asking};
+use super::{Portal, PortalError, ReturnTo, Visit, strings};
 use crate::identity::{Factor, UserId};
 use crate::login::factors::{Shown, Summary, Verdict};
 
@@ -40,16 +40,9 @@ impl Portal {
             passkey: passkey.as_ref(),
             alarm: objection.map(|objection| objection.text.as_str()),
         };
-        let status = objection.map_or(StatusCode::OK, |objection| objection.status);
-        let mut response = page::render(visit.place(), status, "factor.html", &context);
-        if passkey.is_some() {
-            response = page::scripted(response);
-        }
+        let mut response = asking(visit, "factor.html", &context, passkey.as_ref(), objection);
         response.headers_mut().append(SET_COOKIE, nonce.to_cookie());
-        Ok(match objection {
-            Some(objection) => objection.on(response),
-            None => response,
-        })
+        Ok(response)
     }
 
     /// Looks at the second factor that came in.

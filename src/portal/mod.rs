@@ -64,6 +64,12 @@ pub use vault::RingVault;
 use csrf::Forged;
 use kept::Kept;
 
+/// The names of every cookie of the gateway: no backend sees them, none sets them.
+#[must_use]
+pub const fn own_cookies(session: &str) -> [&str; 3] {
+    [session, csrf::COOKIE, known_device::COOKIE]
+}
+
 /// Settings of the gateway's own pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {

@@ -17,8 +17,8 @@ use super::csrf::Nonce;
 use super::device::DeviceName;
 use super::login::Filled;
 use super::proof::Proof;
-use super::proving::{FormGate, Gate, Objection};
-use super::{Portal, PortalError, ReturnTo, Visit, page, strings};
+use super::proving::{FormGate, Gate, Objection, asking};
+use super::{Portal, PortalError, ReturnTo, Visit, strings};
 use crate::clock::Timestamp;
 use crate::identity::{AuthMethod, Factor, UserId};
 use crate::login::factors::{Answered, NewPasskey, Question, Site};
@@ -148,8 +148,7 @@ impl Portal {
             passkey: self.offer(question, session.id().as_bytes()),
             alarm: objection.map(|objection| objection.text.as_str()),
         };
-        let status = objection.map_or(StatusCode::OK, |objection| objection.status);
-        Ok(page::scripted(page::render(visit.place(), status, "passkey.html", &context)))
+        Ok(asking(visit, "passkey.html", &context, context.passkey.as_ref(), objection))
     }
 
     fn offer(&self, question: Question, binding: &[u8]) -> Option<Offer> {

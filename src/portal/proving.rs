@@ -9,9 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{SET_COOKIE, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
+use serde::Serialize;
 
 use super::login::retry;
-use super::{Activity, Caller, Portal, PortalError, ReturnTo, Verb, Visit, asset, csrf, strings};
+use super::passkeys::Offer;
+use super::{Activity, Caller, Portal, PortalError, ReturnTo, Verb, Visit, asset, csrf, page, strings};
 use crate::identity::Factor;
 use crate::login::factors::Verdict;
 use crate::session::engine::Opened;
@@ -184,6 +186,26 @@ impl Objection {
             Some(after) => retry(response, after),
             None => response,
         }
+    }
+}
+
+/// A page that asks for a proof: with what was wrong about the last one, and with our script where a passkey
+/// will do.
+pub(super) fn asking<C: Serialize>(
+    visit: &Visit<'_>,
+    template: &str,
+    context: &C,
+    passkey: Option<&Offer>,
+    objection: Option<&Objection>,
+) -> Response<Bytes> {
+    let status = objection.map_or(StatusCode::OK, |objection| objection.status);
+    let mut response = page::render(visit.place(), status, template, context);
+    if passkey.is_some() {
+        response = page::scripted(response);
+    }
+    match objection {
+        Some(objection) => objection.on(response),
+        None => response,
     }
 }
 

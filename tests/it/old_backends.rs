@@ -82,6 +82,7 @@ fn no_backend_sets_a_cookie_of_the_gateway() {
         "=__Host-vestibule=stolen; Path=/; Secure",
         "__Host-vestibule",
         "__Host-vestibule-form=known; Path=/; Secure",
+        "__Host-vestibule-device=known; Path=/; Secure",
     ] {
         for path in ["/", "/public", "/optional"] {
             let answer = alice.ask("GET", path).header("x-answer", &format!("a=1|{line}|b=2")).send();
