@@ -256,18 +256,17 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<Response<Bytes>, Reject> {
         let (parts, body) = request.into_parts();
-        let body = form::read(body, page).await?;
         let asked = portal::Request {
             method: &parts.method,
             path_below_portal: page,
             query: canonical.target.query(),
             headers: &parts.headers,
-            body,
+            body: Bytes::new(),
             client: record.client,
             request_id: record.request_id.as_str(),
             host: canonical.authority.to_str().unwrap_or_default(),
         };
-        Ok(self.shared.portal.serve(asked).await?)
+        form::answer(&self.shared.portal, asked, body).await
     }
 
     /// Who is asking. A public route never waits for a store: there nobody is known.
