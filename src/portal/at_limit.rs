@@ -68,6 +68,10 @@ impl Portal {
         if !self.login.still_enabled(user).await? {
             return self.refuse(visit, Filled::of(&proof));
         }
+        // SECURITY: nobody ends sessions by the password alone whose account asks for more.
+        if let Some(has) = self.factor_lacked(&proof).await? {
+            return self.ask_factor(visit, &proof, &has, None).await;
+        }
         self.end_chosen(visit, user, None).await?;
         match self.begin(visit, &proof).await? {
             Begun::SignedIn(response) => self.spend_nonce(visit, response),

@@ -139,11 +139,8 @@ impl Portal {
     /// Begins the session of somebody who proved who they are.
     pub(super) async fn begin(&self, visit: &Visit<'_>, proof: &Proof) -> Result<Begun, PortalError> {
         // SECURITY: the one place where sessions begin, so that no way in leaves the factor out.
-        if proof.proofs.second().is_none() {
-            let has = self.factors.of(&proof.identity.user).await?;
-            if has.has_second() {
-                return Ok(Begun::FactorNeeded(has));
-            }
+        if let Some(has) = self.factor_lacked(proof).await? {
+            return Ok(Begun::FactorNeeded(has));
         }
         if let Caller::Known(earlier) = self.caller(visit, Activity::DoesNotCount).await? {
             self.engine.end(&earlier, EndReason::Replaced).await?;
@@ -169,6 +166,14 @@ impl Portal {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
         Ok(Begun::SignedIn(response))
+    }
+
+    /// What the user has as a second factor, if the proof holds none of it.
+    pub(super) async fn factor_lacked(&self, proof: &Proof) -> Result<Option<Summary>, PortalError> {
+        if proof.proofs.second().is_some() {
+            return Ok(None);
+        }
+        Ok(Some(self.factors.of(&proof.identity.user).await?).filter(Summary::has_second))
     }
 
     fn offers_remember(&self) -> bool {

@@ -86,7 +86,7 @@ fn what_the_password_proved_opens_no_other_door() {
     let backend = Backend::start();
     let limited = setup(&backend).set("session.max_per_user", "1").set("session.at_limit", "'refuse'");
     let gateway = Gateway::start(&limited);
-    let (_, phone, _) = with_factor(&gateway, "alice");
+    let (owner, phone, _) = with_factor(&gateway, "alice");
     let (visitor, page) = factor_page(&gateway, "alice");
     let proof = page.form_with("code").hidden_value("proof");
     let at_limit = show_code(&visitor, &page, &phone.next_code());
@@ -99,6 +99,7 @@ fn what_the_password_proved_opens_no_other_door() {
         "{}",
         answer.text()
     );
+    assert_eq!(owner.page("/").status, 200, "the password alone ends nobody's session");
 }
 
 #[test]
