@@ -4,6 +4,7 @@
 //! wrong password and a disabled account get one answer after the same work.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -109,8 +110,9 @@ impl Login {
         self.throttle.reload(throttle);
     }
 
-    /// Takes over what the file of accounts declares now; answers whether that is anything new.
-    pub fn take_over(&self, directory: Directory) -> bool {
+    /// Takes over what the file of accounts declares now; answers whose account is another one or gone, or
+    /// nothing if nothing is new.
+    pub fn take_over(&self, directory: Directory) -> Option<BTreeSet<UserId>> {
         self.accounts.replace(directory)
     }
 

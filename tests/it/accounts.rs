@@ -73,6 +73,37 @@ fn a_file_of_accounts_is_taken_over_by_a_reload_and_ends_what_it_takes_away() {
 }
 
 #[test]
+fn whoever_is_declared_otherwise_signs_in_again_and_nobody_else() {
+    let backend = Backend::start();
+    let folder = prepared(Folder::new(), &setup(&backend, "file:users.toml"));
+    let declare = |folder: &Folder, bob: &str| {
+        let alice = person("alice", SHA1, "groups = ['staff']");
+        folder.write("users.toml", &format!("{alice}{bob}"));
+    };
+    let before = person("bob", SHA1, "groups = ['admin', 'staff']");
+    declare(&folder, &before);
+    let gateway = Gateway::start_in(folder);
+    for after in [
+        person("bob", SHA1, "groups = ['staff']"),
+        person("bob", APR1, "groups = ['admin', 'staff']"),
+        person("bob", SHA1, "groups = ['admin', 'staff']\nemail = 'bob@example.com'"),
+        String::new(),
+    ] {
+        declare(&gateway.folder, &before);
+        gateway.reload().expect("a reload");
+        let [alice, bob] = ["alice", "bob"].map(|user| {
+            let visitor = gateway.visitor();
+            assert_eq!(visitor.try_login("/", user, OLD_PASSWORD).status, 303);
+            visitor
+        });
+        declare(&gateway.folder, &after);
+        let report = gateway.reload().expect("a reload");
+        assert!(report.contains("sessions_ended: 1"), "{report}");
+        assert_eq!((alice.get("/").status, bob.get("/").status), (200, 401), "{after}");
+    }
+}
+
+#[test]
 fn an_htpasswd_file_with_groups_lets_its_people_in() {
     let backend = Backend::start();
     let setup = setup(&backend, "htpasswd:people").set("login.password.groups", "'groups'");
@@ -154,6 +185,10 @@ fn accounts_are_shared_through(url: &str) {
 fn setup(backend: &Backend, users: &str) -> Setup {
     let setup = Setup::new().upstream("app", &backend.url()).route("upstream = 'app'; access = 'login'");
     setup.set("login.password.users", &format!("'{users}'"))
+}
+
+fn person(user: &str, hash: &str, lines: &str) -> String {
+    format!("[[user]]\nuser = '{user}'\npassword = '{hash}'\n{lines}\n")
 }
 
 fn add(folder: &Folder, user: &str) {

@@ -5,6 +5,7 @@
 //! accounts while the gateway runs. Invariant: names that differ only in case are one account, and
 //! callers always get the spelling under which it was made.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -187,9 +188,9 @@ impl Accounts {
         self.database.clone()
     }
 
-    /// Takes over what the file declares now; answers whether that is anything new.
-    pub(super) fn replace(&self, directory: Directory) -> bool {
-        self.declared.as_ref().is_some_and(|source| source.replace(directory))
+    /// Takes over what the file declares now; answers who is not as before, or nothing if nothing is new.
+    pub(super) fn replace(&self, directory: Directory) -> Option<BTreeSet<UserId>> {
+        self.declared.as_ref()?.replace(directory)
     }
 
     /// The file in which they are edited by hand; none where the commands change them.
