@@ -150,9 +150,16 @@ impl Login {
         }
     }
 
-    /// Whether `user` still has an account that may log in.
+    /// Whether `user` still has an account that may log in. One that cannot be read may not.
     pub async fn still_enabled(&self, user: &UserId) -> Result<bool, AccountsError> {
-        Ok(self.accounts.find(user).await?.is_some_and(|account| !account.disabled))
+        match self.accounts.find(user).await {
+            Ok(account) => Ok(account.is_some_and(|account| !account.disabled)),
+            Err(error) if error.is_damage() => {
+                tracing::error!(%error, user = %user, "a damaged account may not sign in");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the accounts can be read.

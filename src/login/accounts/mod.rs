@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::identity::{Group, Identity, UserId};
 use crate::storage::sql::{Engine, SqlError};
-use crate::storage::sqlite::{Database, StorageError};
+use crate::storage::sqlite::{Database, Fault, StorageError};
 
 mod columns;
 #[cfg(test)]
@@ -148,6 +148,14 @@ pub enum AccountsError {
     /// The database server cannot answer.
     #[error(transparent)]
     Sql(#[from] SqlError),
+}
+
+impl AccountsError {
+    /// Whether the account itself is what is wrong, and not the place where it is kept.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged(..) | Self::Storage(StorageError::Failed { fault: Fault::Value, .. }))
+    }
 }
 
 impl Accounts {
