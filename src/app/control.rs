@@ -66,6 +66,9 @@ impl Running {
         .await
         .map_err(Problems::one)?;
         let login = Arc::new(login);
+        if let Err(error) = login.forget_who_is_gone().await {
+            tracing::warn!(%error, "second factors of people who are gone may be left; reload to try again");
+        }
         let vault = Arc::new(RingVault::new(engine.clone()));
         let factors = Factors::new(login.factor_store(), vault, login.hasher(), clock.clone(), audit.clone());
         factors.reseal().await.map_err(Problems::one)?;

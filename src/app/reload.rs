@@ -68,6 +68,10 @@ impl Running {
         *current = config;
         drop(current);
         let mut warnings = Vec::new();
+        if let Err(error) = self.login.forget_who_is_gone().await {
+            warnings
+                .push(format!("second factors of people who are gone may be left: {error}; reload again"));
+        }
         if let Err(error) = self.factors.reseal().await {
             warnings.push(format!("second factors may depend on older keys: {error}; reload again"));
         }

@@ -19,6 +19,7 @@ use crate::telemetry::audit::{Audit, Event, EventKind};
 pub mod accounts;
 mod change;
 pub mod factors;
+mod gone;
 mod lanes;
 mod new_password;
 pub mod password;

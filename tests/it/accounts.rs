@@ -187,6 +187,42 @@ fn setup(backend: &Backend, users: &str) -> Setup {
     setup.set("login.password.users", &format!("'{users}'"))
 }
 
+#[test]
+fn the_factors_of_a_name_that_is_gone_from_the_file_are_gone_too() {
+    let backend = Backend::start();
+    let folder = prepared(Folder::new(), &setup(&backend, "file:users.toml"));
+    let [alice, bob] = ["alice", "bob"].map(|user| person(user, SHA1, ""));
+    folder.write("users.toml", &format!("{alice}{bob}"));
+    let gateway = Gateway::start_in(folder);
+    let kept = |folder: &Folder| {
+        let database = rusqlite::Connection::open(folder.path("factors.db")).expect("a database");
+        let insert = "INSERT OR IGNORE INTO factors
+            VALUES ('id', 'BOB', 'totp', '', x'00', NULL, NULL, 0, 0, NULL)";
+        move |add: bool| -> i64 {
+            if add {
+                database.execute(insert, []).expect("a factor");
+            }
+            database.query_row("SELECT count(*) FROM factors", [], |row| row.get(0)).expect("a count")
+        }
+    };
+    let count = kept(&gateway.folder);
+    assert_eq!(count(true), 1);
+    for (people, is_taken) in
+        [(format!("{alice}{bob}# same"), true), ("[[user]]".to_owned(), false), (String::new(), true)]
+    {
+        gateway.folder.write("users.toml", &people);
+        assert_eq!(gateway.reload().is_ok(), is_taken, "{people}");
+        assert_eq!(count(false), 1, "while nobody knows that bob is gone: {people}");
+    }
+    gateway.folder.write("users.toml", &alice);
+    gateway.reload().expect("a reload");
+    assert_eq!(count(false), 0);
+    assert_eq!(count(true), 1);
+    let folder = gateway.stop();
+    Gateway::start_in(folder);
+    assert_eq!(count(false), 0, "nor does a start keep them");
+}
+
 fn person(user: &str, hash: &str, lines: &str) -> String {
     format!("[[user]]\nuser = '{user}'\npassword = '{hash}'\n{lines}\n")
 }

@@ -4,8 +4,8 @@
 //! verified; keeping its state for the browser that asked, and letting it serve once, is the portal's
 //! matter. Invariants: a passkey always verifies its person; a credential belongs to one user and one host.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use webauthn_rs::prelude::{
@@ -14,7 +14,9 @@ use webauthn_rs::prelude::{
     WebauthnBuilder, WebauthnResult,
 };
 
-use super::{Answered, Change, EnrolError, FactorId, Factors, Kind, NewPasskey, Question, Row, context};
+use super::{
+    Answered, Change, EnrolError, FactorId, Factors, Held, Kind, NewPasskey, Question, Row, context,
+};
 use crate::identity::UserId;
 use crate::telemetry::audit::EventKind;
 
@@ -47,15 +49,15 @@ impl Factors {
         let held = self.store.of_user(user.clone()).await?;
         let there: Vec<CredentialID> =
             held.rows.iter().filter_map(|row| Some(row.credential.as_ref()?.0.clone())).collect();
-        let name = user.as_str();
-        let begun = site.webauthn.start_passkey_registration(handle(user), name, name, Some(there));
+        let (name, handle) = (user.as_str(), self.handle_for(user, &held)?);
+        let begun = site.webauthn.start_passkey_registration(handle, name, name, Some(there));
         let (challenge, state) = begun.map_err(|error| EnrolError::Passkey(error.to_string()))?;
         let mut options = to_value(&challenge)?;
         // Without a name to look for, a browser finds only what the authenticator itself remembers.
         if let Some(Value::Object(selection)) = options.pointer_mut("/publicKey/authenticatorSelection") {
             selection.insert("residentKey".to_owned(), "preferred".into());
         }
-        Ok(Question { options: options.to_string(), state: to_bytes(&state)? })
+        Ok(Question { options: options.to_string(), state: to_bytes(&(handle, state))? })
     }
 
     /// Enrols the passkey that a browser made; answers whether it is taken.
@@ -66,11 +68,9 @@ impl Factors {
         made: NewPasskey<'_>,
     ) -> Result<bool, EnrolError> {
         let Answered { state, answer, request_id } = made.answered;
-        let (Some(state), Some(answer)) =
-            (read::<PasskeyRegistration>(state), read::<RegisterPublicKeyCredential>(answer.as_bytes()))
-        else {
-            return Ok(false);
-        };
+        let state = read::<(Uuid, PasskeyRegistration)>(state);
+        let answer = read::<RegisterPublicKeyCredential>(answer.as_bytes());
+        let (Some((handle, state)), Some(answer)) = (state, answer) else { return Ok(false) };
         let passkey = match site.webauthn.finish_passkey_registration(&answer, &state) {
             Ok(passkey) => passkey,
             Err(error) => {
@@ -78,14 +78,15 @@ impl Factors {
                 return Ok(false);
             }
         };
-        let id = FactorId::generate()?;
-        let sealed = self.vault.seal(&context(user, &id), to_bytes(&passkey)?).ok_or(EnrolError::Sealing)?;
+        let (id, credential) = (FactorId::generate()?, passkey.cred_id().clone());
+        let kept = to_bytes(&Kept { handle, passkey })?;
+        let sealed = self.vault.seal(&context(user, &id), kept).ok_or(EnrolError::Sealing)?;
         let row = Row {
             id,
             kind: Kind::Passkey,
             name: made.name.chars().filter(|character| !character.is_control()).take(NAME_LIMIT).collect(),
             sealed,
-            credential: Some((passkey.cred_id().clone(), site.host.clone())),
+            credential: Some((credential, site.host.clone())),
             last_step: 0,
             created: self.clock.now(),
             last_used: None,
@@ -102,7 +103,8 @@ impl Factors {
     pub async fn ask_passkey(&self, site: &Site, user: &UserId) -> Result<Option<Question>, EnrolError> {
         let held = self.store.of_user(user.clone()).await?;
         let here = held.rows.iter().filter(|row| site.holds(row));
-        let passkeys: Vec<Passkey> = here.filter_map(|row| self.opened(user, row)).collect();
+        let passkeys: Vec<Passkey> =
+            here.filter_map(|row| self.opened(user, row)).map(|kept| kept.passkey).collect();
         if passkeys.is_empty() {
             return Ok(None);
         }
@@ -154,12 +156,12 @@ impl Factors {
         let found = self.store.by_credential(answer.raw_id.clone()).await?;
         let Some((user, row)) = found.filter(|(_, row)| site.holds(row)) else { return Ok(None) };
         // SECURITY: the handle that the authenticator keeps must name the same user (section 7.2, step 6).
-        let is_theirs = answer.get_user_unique_id() == Some(handle(&user).as_bytes());
-        let Some(passkey) = self.opened(&user, &row).filter(|_| is_theirs) else {
+        let is_theirs = |kept: &Kept| answer.get_user_unique_id() == Some(kept.handle.as_bytes());
+        let Some(kept) = self.opened(&user, &row).filter(is_theirs) else {
             self.refuse_passkey(&user, request_id);
             return Ok(None);
         };
-        let checked = site.webauthn.finish_discoverable_authentication_v2(&answer, state, &passkey);
+        let checked = site.webauthn.finish_discoverable_authentication_v2(&answer, state, &kept.passkey);
         Ok(self.take(&user, &row, checked, request_id).await?.then_some(user))
     }
 
@@ -170,12 +172,12 @@ impl Factors {
         checked: WebauthnResult<AuthenticationResult>,
         request_id: &str,
     ) -> Result<bool, EnrolError> {
-        let (Some(mut passkey), Ok(result)) = (self.opened(user, row), checked) else {
+        let (Some(mut kept), Ok(result)) = (self.opened(user, row), checked) else {
             return Ok(self.refuse_passkey(user, request_id));
         };
-        passkey.update_credential(&result);
+        kept.passkey.update_credential(&result);
         let context = context(user, &row.id);
-        let sealed = self.vault.seal(&context, to_bytes(&passkey)?).ok_or(EnrolError::Sealing)?;
+        let sealed = self.vault.seal(&context, to_bytes(&kept)?).ok_or(EnrolError::Sealing)?;
         let (id, from, now) = (row.id.clone(), row.sealed.clone(), self.clock.now());
         // SECURITY: of two answers at once, one is taken: its counter is what the next must exceed.
         if !self.store.change(Change::Reseal { id, from, to: sealed, used: Some(now) }).await? {
@@ -190,13 +192,34 @@ impl Factors {
         false
     }
 
-    fn opened(&self, user: &UserId, row: &Row) -> Option<Passkey> {
-        read(&self.vault.open(&context(user, &row.id), &row.sealed)?)
+    fn opened(&self, user: &UserId, row: &Row) -> Option<Kept> {
+        let plain = self.vault.open(&context(user, &row.id), &row.sealed)?;
+        read(&plain).or_else(|| Some(Kept { handle: handle_of_name(user), passkey: read(&plain)? }))
+    }
+
+    /// The handle of the passkeys that the user has, or a new one.
+    fn handle_for(&self, user: &UserId, held: &Held) -> Result<Uuid, getrandom::Error> {
+        let passkeys = held.rows.iter().filter(|row| row.kind == Kind::Passkey);
+        let mut handles = passkeys.filter_map(|row| Some(self.opened(user, row)?.handle));
+        if let Some(handle) = handles.find(|handle| *handle != handle_of_name(user)) {
+            return Ok(handle);
+        }
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)?;
+        Ok(Uuid::from_bytes(bytes))
     }
 }
 
-/// What an authenticator keeps in the place of a name: it tells nobody anything.
-fn handle(user: &UserId) -> Uuid {
+/// A passkey, and what its authenticator keeps in the place of a name: a random number, so that it tells nobody
+/// anything (level 3, section 14.6.1).
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    handle: Uuid,
+    passkey: Passkey,
+}
+
+/// The handle of passkeys from before handles were random. They stay good.
+fn handle_of_name(user: &UserId) -> Uuid {
     let hash = Sha256::digest(
         [b"vestibule user\n".as_slice(), user.as_str().to_ascii_lowercase().as_bytes()].concat(),
     );
@@ -217,3 +240,23 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 
 /// Characters of the name that a user gives a passkey.
 const NAME_LIMIT: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{House, alice};
+    use super::*;
+
+    #[tokio::test]
+    async fn no_authenticator_keeps_what_could_be_told_from_a_name() {
+        let (house, site) = (House::new().await, Site::at("wiki.example.com").unwrap());
+        let mut handles = Vec::new();
+        for _ in 0..2 {
+            let question = house.factors.ask_new_passkey(&site, &alice()).await.unwrap();
+            let options: Value = serde_json::from_str(&question.options).unwrap();
+            handles.push(options["publicKey"]["user"]["id"].as_str().unwrap().to_owned());
+            let (handle, _): (Uuid, PasskeyRegistration) = read(&question.state).unwrap();
+            assert_ne!(handle, handle_of_name(&alice()));
+        }
+        assert_ne!(handles[0], handles[1]);
+    }
+}

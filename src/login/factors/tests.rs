@@ -28,15 +28,15 @@ impl Vault for OpenVault {
     }
 }
 
-struct House {
+pub(super) struct House {
     _folder: TempDir,
-    factors: Factors,
+    pub(super) factors: Factors,
     hand: ClockHand,
     lines: Lines,
 }
 
 impl House {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteFactors::open(&folder.path().join("factors.db")).await.unwrap());
         let (clock, hand) = Clock::movable();
@@ -67,7 +67,7 @@ impl House {
     }
 }
 
-fn alice() -> UserId {
+pub(super) fn alice() -> UserId {
     UserId::try_from("alice").unwrap()
 }
 
