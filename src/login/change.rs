@@ -4,7 +4,10 @@
 
 use std::sync::Arc;
 
-use super::accounts::AccountsError;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::accounts::{AccountsError, Credentials};
 use super::factors::FactorStore;
 use super::password::Hasher;
 use super::{Login, PasswordProblem, check_new_password};
@@ -21,6 +24,34 @@ pub enum NewPassword {
     Refused(PasswordProblem),
     /// Too much to do; nothing was changed.
     Busy,
+}
+
+/// What somebody is at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What backends are told of them.
+    pub identity: Identity,
+    /// Changes with the password.
+    pub password: PasswordMark,
+}
+
+impl Standing {
+    pub(super) fn of(found: &Credentials) -> Self {
+        Self { identity: found.account.identity(), password: PasswordMark::of(&found.hash) }
+    }
+}
+
+/// Tells one stored password from the next, and nothing of either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordMark([u8; 16]);
+
+impl PasswordMark {
+    /// That of a password with this hash.
+    #[must_use]
+    pub fn of(hash: &str) -> Self {
+        let digest: [u8; 32] = Sha256::digest(hash).into();
+        Self(digest.first_chunk().copied().unwrap_or_default())
+    }
 }
 
 impl Login {
@@ -44,10 +75,16 @@ impl Login {
         Ok(NewPassword::Set)
     }
 
-    /// Whom a passkey signs in; nobody if the account is gone or disabled.
-    pub async fn identity(&self, user: &UserId) -> Result<Option<Identity>, AccountsError> {
-        let account = self.accounts.find(user).await?;
-        Ok(account.filter(|account| !account.disabled).map(|account| account.identity()))
+    /// What `user` is now; nothing if the account is gone, disabled or damaged.
+    pub async fn standing(&self, user: &UserId) -> Result<Option<Standing>, AccountsError> {
+        match self.accounts.credentials(Some(user.clone())).await {
+            Ok(found) => Ok(found.filter(|found| !found.account.disabled).map(|found| Standing::of(&found))),
+            Err(error) if error.is_damage() => {
+                tracing::error!(%error, user = %user, "a damaged account may not sign in");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Where the second factors of these accounts are.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::identity::{AuthMethod, Identity, UserId};
+use crate::identity::{AuthMethod, UserId};
 use crate::secret::Secret;
 use crate::telemetry::audit::{Audit, Event, EventKind};
 
@@ -26,7 +26,7 @@ pub mod password;
 pub mod stored;
 pub mod throttle;
 
-pub use change::NewPassword;
+pub use change::{NewPassword, PasswordMark, Standing};
 pub use new_password::{PASSWORD_MINIMUM, PasswordProblem, check_new_password};
 
 use accounts::{Account, Accounts, AccountsError, Credentials, Directory, Place};
@@ -132,9 +132,9 @@ impl Login {
             Ok(Verdict::Right(found)) => {
                 place.succeeded().await;
                 self.record(EventKind::LoginSuccess, &attempt, None);
-                let identity = found.account.identity();
-                self.follow_up(found, attempt.password);
-                Ok(Outcome::Proved(identity, AuthMethod::Password))
+                let found = self.renewed(found, attempt.password).await;
+                self.note_login(found.account.user.clone());
+                Ok(Outcome::Proved(Standing::of(&found), AuthMethod::Password))
             }
             Ok(Verdict::Refused(reason)) => {
                 self.record(EventKind::LoginFailure, &attempt, Some(reason));
@@ -153,14 +153,7 @@ impl Login {
 
     /// Whether `user` still has an account that may log in. One that cannot be read may not.
     pub async fn still_enabled(&self, user: &UserId) -> Result<bool, AccountsError> {
-        match self.accounts.find(user).await {
-            Ok(account) => Ok(account.is_some_and(|account| !account.disabled)),
-            Err(error) if error.is_damage() => {
-                tracing::error!(%error, user = %user, "a damaged account may not sign in");
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
+        Ok(self.standing(user).await?.is_some())
     }
 
     /// Whether the accounts can be read.
@@ -196,23 +189,27 @@ impl Login {
         })
     }
 
-    /// Notes the login and renews a hash of an older cost, both after the answer: neither may make
-    /// a login slower, or fail it.
-    fn follow_up(&self, found: Credentials, password: Secret<String>) {
+    /// Renews a hash of another kind or cost, once and before the answer: what the login goes on with is marked
+    /// by the hash. No login fails because of it.
+    async fn renewed(&self, found: Credentials, password: Secret<String>) -> Credentials {
+        if self.accounts.edited_by_hand().is_some() || !self.hasher.needs_rehash(&found.hash) {
+            return found;
+        }
+        let Ok(hash) = self.hasher.hash(password).await else { return found };
+        let Credentials { account, hash: before } = found;
+        match self.accounts.renew_hash(account.user.clone(), before.clone(), hash.clone()).await {
+            Ok(true) => return Credentials { account, hash },
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the hash of a password is not renewed"),
+        }
+        Credentials { account, hash: before }
+    }
+
+    /// After the answer: it may neither make a login slower, nor fail it.
+    fn note_login(&self, user: UserId) {
         let (accounts, now) = (self.accounts.clone(), self.clock.now());
-        let is_written = self.accounts.edited_by_hand().is_none();
-        let hasher = (is_written && self.hasher.needs_rehash(&found.hash)).then(|| self.hasher.clone());
-        let work = async move {
-            accounts.record_login(&found.account.user, now).await?;
-            if let Some(hasher) = hasher
-                && let Ok(renewed) = hasher.hash(password).await
-            {
-                accounts.renew_hash(found.account.user, found.hash, renewed).await?;
-            }
-            Ok::<(), AccountsError>(())
-        };
         tokio::spawn(async move {
-            if let Err(error) = work.await {
+            if let Err(error) = accounts.record_login(&user, now).await {
                 tracing::warn!(%error, "login not noted in its account");
             }
         });
@@ -249,7 +246,7 @@ pub struct Attempt<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// They are who they say.
-    Proved(Identity, AuthMethod),
+    Proved(Standing, AuthMethod),
     /// Unknown, wrong or disabled: one answer.
     Refused,
     /// Too many failures; nothing was looked at.
@@ -361,7 +358,7 @@ mod tests {
     async fn the_right_password_proves_the_identity_of_the_account() {
         let house = House::new(CHEAP, THROTTLE).await;
         for typed in ["alice", "Alice", " alice "] {
-            let Outcome::Proved(identity, method) = house.attempt(typed, RIGHT).await else {
+            let Outcome::Proved(Standing { identity, .. }, method) = house.attempt(typed, RIGHT).await else {
                 panic!("{typed} is refused")
             };
             assert_eq!((identity.user, method), (user("alice"), AuthMethod::Password));

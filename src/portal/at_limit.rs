@@ -64,22 +64,21 @@ impl Portal {
             Ok(proof) => proof,
             Err(refused) => return self.ask_again(visit, &refused),
         };
-        let user = &proof.identity.user;
-        if !self.login.still_enabled(user).await? {
-            return self.refuse(visit, Filled::of(&proof));
+        if let Err(fallen) = self.standing_of(&proof).await? {
+            return self.refuse_fallen(visit, &proof, fallen);
         }
         // SECURITY: nobody ends sessions by the password alone whose account asks for more.
         if let Some(has) = self.factor_lacked(&proof).await? {
             return self.ask_factor(visit, &proof, &has, None).await;
         }
-        self.end_chosen(visit, user, None).await?;
+        self.end_chosen(visit, &proof.identity.user, None).await?;
         match self.begin(visit, &proof).await? {
             Begun::SignedIn(response) => self.spend_nonce(visit, response),
             Begun::FactorNeeded(has) => self.ask_factor(visit, &proof, &has, None).await,
             Begun::AtLimit(sessions) => {
                 self.ask_which_to_end(visit, &proof, &sessions, Some(strings::STILL_AT_LIMIT))
             }
-            Begun::Disabled => self.refuse(visit, Filled::of(&proof)),
+            Begun::Fallen(fallen) => self.refuse_fallen(visit, &proof, fallen),
         }
     }
 

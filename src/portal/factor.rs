@@ -57,8 +57,8 @@ impl Portal {
             Err(refused) => return self.ask_again(visit, &refused),
         };
         let user = proof.identity.user.clone();
-        if !self.login.still_enabled(&user).await? {
-            return self.refuse(visit, Filled::of(&proof));
+        if let Err(fallen) = self.standing_of(&proof).await? {
+            return self.refuse_fallen(visit, &proof, fallen);
         }
         let verdict = self.check_shown(visit, nonce.as_bytes(), &user).await?;
         let factor = match Objection::of(verdict) {
@@ -87,7 +87,7 @@ impl Portal {
             Begun::SignedIn(response) => Ok(response),
             Begun::FactorNeeded(has) => self.ask_factor(visit, proof, &has, None).await,
             Begun::AtLimit(sessions) => self.ask_which_to_end(visit, proof, &sessions, None),
-            Begun::Disabled => self.refuse(visit, Filled::of(proof)),
+            Begun::Fallen(fallen) => self.refuse_fallen(visit, proof, fallen),
         }
     }
 

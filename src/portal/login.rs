@@ -17,9 +17,9 @@ use super::csrf::{self, Forged, Nonce};
 use super::passkeys::Offer;
 use super::proof::Proof;
 use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, known_device, page, strings};
-use crate::identity::Factor;
+use crate::identity::{Factor, UserId};
 use crate::login::factors::Summary;
-use crate::login::{Attempt, Outcome};
+use crate::login::{Attempt, Outcome, Standing};
 use crate::secret::Secret;
 use crate::session::engine::{EndReason, Login, OpenError, Opened};
 use crate::session::lifetime::Remember;
@@ -47,11 +47,11 @@ impl Portal {
             return self.refuse_form(visit, filled, forged);
         }
         match self.attempt(visit, &user).await? {
-            Outcome::Proved(identity, method) => {
-                let (remember, next) = (filled.remember, filled.next.clone());
-                let issued = self.clock.now();
+            Outcome::Proved(Standing { identity, password }, method) => {
+                let (remember, next, issued) = (filled.remember, filled.next.clone(), self.clock.now());
                 let proofs = Proofs::default().with(Factor::Password, issued);
-                self.begin_or_ask(visit, &Proof { identity, method, proofs, remember, next, issued }).await
+                let proof = Proof { identity, method, password, proofs, remember, next, issued };
+                self.begin_or_ask(visit, &proof).await
             }
             Outcome::Refused => self.refuse(visit, filled),
             Outcome::Throttled { retry_after } => {
@@ -138,6 +138,10 @@ impl Portal {
 
     /// Begins the session of somebody who proved who they are.
     pub(super) async fn begin(&self, visit: &Visit<'_>, proof: &Proof) -> Result<Begun, PortalError> {
+        let standing = match self.standing_of(proof).await? {
+            Ok(standing) => standing,
+            Err(fallen) => return Ok(Begun::Fallen(fallen)),
+        };
         // SECURITY: the one place where sessions begin, so that no way in leaves the factor out.
         if let Some(has) = self.factor_lacked(proof).await? {
             return Ok(Begun::FactorNeeded(has));
@@ -145,27 +149,62 @@ impl Portal {
         if let Caller::Known(earlier) = self.caller(visit, Activity::DoesNotCount).await? {
             self.engine.end(&earlier, EndReason::Replaced).await?;
         }
-        let Proof { identity, method, proofs, remember, next, .. } = proof.clone();
+        let Proof { method, proofs, remember, .. } = proof.clone();
+        let identity = standing.identity.clone();
         let login = Login { identity, method, proofs, remember, device: visit.device() };
         let Opened { cookies, session } = match self.engine.open(login).await {
             Err(OpenError::AtLimit(sessions)) => return Ok(Begun::AtLimit(sessions)),
             opened => opened?,
         };
-        // SECURITY: an account that was disabled since its password was read lost its sessions before
-        // this one began.
-        let enabled = self.login.still_enabled(&session.identity().user).await;
-        if !matches!(enabled, Ok(true)) {
+        // SECURITY: an account that was disabled or changed since it was read lost its sessions before this one
+        // began.
+        let still = self.standing_of(proof).await;
+        if !matches!(&still, Ok(Ok(still)) if *still == standing) {
             self.engine.end(&session, EndReason::AccountDisabled).await?;
-            return enabled.map(|_| Begun::Disabled).map_err(PortalError::from);
+            return Ok(Begun::Fallen(still?.err().unwrap_or(Fallen::Changed)));
         }
-        let user = &session.identity().user;
+        self.signed_in(visit, &session.identity().user, proof, cookies)
+    }
+
+    fn signed_in(
+        &self,
+        visit: &Visit<'_>,
+        user: &UserId,
+        proof: &Proof,
+        cookies: Vec<HeaderValue>,
+    ) -> Result<Begun, PortalError> {
         self.note_user(visit, user);
         let device = known_device::remember(visit.headers, &self.engine.ring(), user, self.clock.now())?;
-        let mut response = page::see_other(next.to_location());
+        let mut response = page::see_other(proof.next.to_location());
         for cookie in cookies.into_iter().chain([device]) {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
         Ok(Begun::SignedIn(response))
+    }
+
+    /// What the account of a proof is now, if the proof is still worth something.
+    pub(super) async fn standing_of(&self, proof: &Proof) -> Result<Result<Standing, Fallen>, PortalError> {
+        Ok(match self.login.standing(&proof.identity.user).await? {
+            None => Err(Fallen::Disabled),
+            Some(standing) if standing.password != proof.password => Err(Fallen::Changed),
+            Some(standing) => Ok(standing),
+        })
+    }
+
+    /// The login page, for somebody whose account is not what it was when they proved who they are.
+    pub(super) fn refuse_fallen(
+        &self,
+        visit: &Visit<'_>,
+        proof: &Proof,
+        fallen: Fallen,
+    ) -> Result<Response<Bytes>, PortalError> {
+        match fallen {
+            Fallen::Disabled => self.refuse(visit, Filled::of(proof)),
+            Fallen::Changed => {
+                let filled = Filled::of(proof).alarmed(strings::PROOF_EXPIRED.to_owned());
+                self.form(visit, StatusCode::FORBIDDEN, &filled)
+            }
+        }
     }
 
     /// What the user has as a second factor, if the proof holds none of it.
@@ -193,8 +232,17 @@ pub(super) enum Begun {
     FactorNeeded(Summary),
     /// Nothing: the user has as many sessions as they may have.
     AtLimit(Vec<Arc<Session>>),
-    /// Nothing: the account may no longer sign in.
+    /// Nothing: the account is not what it was.
+    Fallen(Fallen),
+}
+
+/// Why a proof is worth nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fallen {
+    /// The account may not sign in.
     Disabled,
+    /// It has another password, or was changed at this very moment.
+    Changed,
 }
 
 /// What the form is filled with.

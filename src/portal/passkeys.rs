@@ -21,6 +21,7 @@ use super::proving::{FormGate, Gate, Objection, asking};
 use super::{Portal, PortalError, ReturnTo, Visit, strings};
 use crate::clock::Timestamp;
 use crate::identity::{AuthMethod, Factor, UserId};
+use crate::login::Standing;
 use crate::login::factors::{Answered, NewPasskey, Question, Site};
 use crate::session::Proofs;
 use crate::session::keyring::Sealing;
@@ -75,17 +76,18 @@ impl Portal {
             return self.refuse_form(visit, Filled::new(next), forged);
         }
         let nonce = Nonce::of_browser(visit.headers)?;
-        let identity = match self.owner_of_answer(visit, &nonce).await? {
-            Some(user) => self.login.identity(&user).await?,
+        let standing = match self.owner_of_answer(visit, &nonce).await? {
+            Some(user) => self.login.standing(&user).await?,
             None => None,
         };
-        let Some(identity) = identity else {
+        let Some(Standing { identity, password }) = standing else {
             let filled = Filled::new(next).alarmed(strings::PASSKEY_REFUSED.to_owned());
             return self.form(visit, StatusCode::FORBIDDEN, &filled);
         };
         let (method, issued) = (AuthMethod::Passkey, self.clock.now());
         let proofs = Proofs::default().with(Factor::Passkey, issued);
-        self.begin_or_ask(visit, &Proof { identity, method, proofs, remember, next, issued }).await
+        let proof = Proof { identity, method, password, proofs, remember, next, issued };
+        self.begin_or_ask(visit, &proof).await
     }
 
     async fn owner_of_answer(&self, visit: &Visit<'_>, nonce: &Nonce) -> Result<Option<UserId>, PortalError> {

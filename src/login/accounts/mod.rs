@@ -269,14 +269,14 @@ impl Accounts {
         self.source.find(user).await
     }
 
-    /// Replaces the hash `from` by `to`; does nothing if the password was changed meanwhile.
+    /// Replaces the hash `from` by `to`, unless the password was changed meanwhile; answers whether it did.
     pub(super) async fn renew_hash(
         &self,
         user: UserId,
         from: String,
         to: String,
-    ) -> Result<(), AccountsError> {
-        self.source.change(user, Change::Renew { from, to }).await.map(drop)
+    ) -> Result<bool, AccountsError> {
+        self.source.change(user, Change::Renew { from, to }).await
     }
 
     /// Closes the source; whatever was answered is in it.

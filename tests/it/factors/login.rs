@@ -103,6 +103,32 @@ fn what_the_password_proved_opens_no_other_door() {
 }
 
 #[test]
+fn what_a_password_proved_is_worth_nothing_after_the_password_was_changed() {
+    let (_backend, gateway) = house();
+    let (_, phone, _) = with_factor(&gateway, "alice");
+    let (visitor, page) = factor_page(&gateway, "alice");
+    let changed = gateway.folder.run_with_input(&["users", "passwd", "alice"], "another horse battery");
+    assert_eq!(changed.code, 0, "{}", changed.stderr);
+    let answer = show_code(&visitor, &page, &phone.next_code());
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    assert!(visitor.session_cookie().is_none());
+    let asked = visitor.try_login("/", "alice", "another horse battery");
+    assert_eq!(show_code(&visitor, &asked, &phone.code_at(0)).status, 303, "the code was not looked at");
+}
+
+#[test]
+fn a_login_that_waits_for_its_factor_begins_with_what_the_account_is_then() {
+    let (backend, gateway) = house();
+    let (_, phone, _) = with_factor(&gateway, "alice");
+    let (visitor, page) = factor_page(&gateway, "alice");
+    let edited = gateway.folder.run(&["users", "edit", "alice", "--group", "guests"]);
+    assert_eq!(edited.code, 0, "{}", edited.stderr);
+    assert_eq!(show_code(&visitor, &page, &phone.next_code()).status, 303);
+    assert_eq!(visitor.get("/").status, 200);
+    assert_eq!(backend.received().header("x-user-groups"), "guests");
+}
+
+#[test]
 fn the_page_of_a_login_serves_once_and_in_its_own_browser_only() {
     let (_backend, gateway) = house();
     let (_, phone, _) = with_factor(&gateway, "alice");
