@@ -95,8 +95,7 @@ impl Hasher {
     #[must_use]
     pub fn needs_rehash(&self, hash: &str) -> bool {
         let Ok(StoredHash::Argon2(hash)) = StoredHash::parse(hash) else { return true };
-        let decoy = &self.work.decoy;
-        (hash.algorithm, hash.version, &hash.params) != (decoy.algorithm, decoy.version, &decoy.params)
+        !self.work.is_like_ours(&hash)
     }
 
     /// One that has no threads, for tests of what "busy" leads to.
@@ -168,7 +167,7 @@ impl Work {
     // such a one too.
     fn verify(&self, password: &Secret<String>, hash: Option<&str>) -> bool {
         let fits = password.expose().len() <= PASSWORD_LIMIT;
-        let stored = if fits { hash.and_then(parsed) } else { None };
+        let stored = if fits { hash.and_then(parsed).map(|stored| self.told_apart(stored)) } else { None };
         let typed = if fits { password.clone() } else { Secret::default() };
         let (own, foreign) = match &stored {
             Some(StoredHash::Argon2(own)) => (Some(&**own), None),
@@ -177,8 +176,24 @@ impl Work {
         };
         let candidate = normalised(&typed);
         let checked = self.argon2.verify_password(candidate.expose().as_bytes(), own.unwrap_or(&self.decoy));
+        let typed = if foreign.is_some_and(Foreign::is_normalised) { candidate } else { typed };
         let is_foreign = self.verify_foreign(typed.expose().as_bytes(), foreign);
         (checked.is_ok() && own.is_some()) || is_foreign
+    }
+
+    /// SECURITY: argon2 of other parameters takes another time than the decoy: it is another program's.
+    fn told_apart(&self, stored: StoredHash) -> StoredHash {
+        match stored {
+            StoredHash::Argon2(hash) if !self.is_like_ours(&hash) => {
+                Foreign::of_argon2(&hash).map_or(StoredHash::Argon2(hash), StoredHash::Foreign)
+            }
+            stored => stored,
+        }
+    }
+
+    fn is_like_ours(&self, hash: &PasswordHash) -> bool {
+        let ours = &self.decoy;
+        (hash.algorithm, hash.version, &hash.params) == (ours.algorithm, ours.version, &ours.params)
     }
 
     /// Other programs hashed what was typed, without another normal form.
@@ -238,6 +253,7 @@ fn normalised(password: &Secret<String>) -> Secret<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::login::stored;
 
     const CHEAP: HashingConfig = HashingConfig { threads: 1, queue: 8, memory: 64, passes: 1 };
 
@@ -296,6 +312,22 @@ mod tests {
         assert!(!hasher.verify(secret("wrong"), Some(hash.clone())).await.unwrap());
         assert!(!hasher.verify(secret("correct horse \u{e9}"), None).await.unwrap());
         assert!(hasher.needs_rehash(&hash));
+    }
+
+    #[test]
+    fn argon2_of_other_parameters_costs_everybody_the_same_from_then_on() {
+        let work = Work::new(CHEAP).unwrap();
+        let costly = Work::new(HashingConfig { memory: 128, passes: 2, ..CHEAP }).unwrap();
+        let [ours, theirs] = [&work, &costly].map(|work| work.hash(&secret("correct horse \u{e9}")).unwrap());
+        for typed in ["correct horse \u{e9}", "correct horse e\u{301}"] {
+            assert!(work.verify(&secret(typed), Some(&theirs)), "{typed}");
+        }
+        stored::work::take();
+        let costs = [None, Some(ours.as_str()), Some(theirs.as_str()), Some("no hash")].map(|hash| {
+            assert!(!work.verify(&secret("wrong"), hash));
+            stored::work::take()
+        });
+        assert_eq!(costs, [3 * 128 * 2; 4]);
     }
 
     #[tokio::test]

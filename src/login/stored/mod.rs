@@ -5,10 +5,11 @@
 
 use std::fmt;
 
-use argon2::{Params, PasswordHash};
+use argon2::{Algorithm, Params, PasswordHash, Version};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+mod argon;
 mod crypt;
 mod digest;
 mod python;
@@ -47,6 +48,18 @@ pub struct Foreign {
 }
 
 impl Foreign {
+    /// Argon2 of other parameters than ours; nothing if it cannot be taken apart.
+    #[must_use]
+    pub fn of_argon2(hash: &PasswordHash) -> Option<Self> {
+        argon::foreign(hash)
+    }
+
+    /// Whether it was made of a password in normal form, as ours are.
+    #[must_use]
+    pub const fn is_normalised(&self) -> bool {
+        matches!(self.scheme, Scheme::Argon2 { .. })
+    }
+
     /// One that no password has, of the same cost.
     #[must_use]
     pub fn decoy(&self) -> Self {
@@ -56,7 +69,13 @@ impl Foreign {
     /// Whether `password` is the one behind it. Always the whole work.
     #[must_use]
     pub fn verify(&self, password: &[u8]) -> bool {
+        #[cfg(test)]
+        work::add(self.scheme.cost());
         let computed = match self.scheme {
+            Scheme::Argon2 { algorithm, version, memory, passes, lanes } => {
+                let (kind, cost) = ((algorithm, version), (memory, passes, lanes));
+                argon::compute(kind, cost, &self.salt, password, self.digest.len())
+            }
             Scheme::Bcrypt { cost } => crypt::bcrypt(cost, &self.salt, password),
             Scheme::BcryptSha256 { cost } => crypt::bcrypt_sha256(cost, &self.salt, password),
             Scheme::Md5Crypt { marker } => crypt::md5(marker, &self.salt, password),
@@ -124,6 +143,7 @@ pub enum HashProblem {
 /// How a digest is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scheme {
+    Argon2 { algorithm: Algorithm, version: Version, memory: u32, passes: u32, lanes: u32 },
     Bcrypt { cost: u32 },
     BcryptSha256 { cost: u32 },
     Md5Crypt { marker: &'static str },
@@ -159,6 +179,7 @@ impl Scheme {
     /// In about the time of one SHA-256 block.
     fn cost(self) -> u64 {
         match self {
+            Self::Argon2 { memory, passes, .. } => 3 * u64::from(memory) * u64::from(passes),
             Self::Bcrypt { cost } | Self::BcryptSha256 { cost } => 500 << cost.min(31),
             Self::Md5Crypt { .. } => 1_000,
             Self::Sha256Crypt { rounds } | Self::Pbkdf2 { rounds, .. } => 2 * u64::from(rounds),
@@ -206,6 +227,25 @@ const CRYPT_LIMIT: u32 = 1_000_000;
 const PBKDF2_LIMIT: u32 = 3_000_000;
 /// Bytes.
 const MEMORY_LIMIT: u64 = 128 * 1024 * 1024;
+
+/// What was computed on this thread, for tests that count it.
+#[cfg(test)]
+pub(super) mod work {
+    use std::cell::Cell;
+
+    thread_local! {
+        static DONE: Cell<u64> = const { Cell::new(0) };
+    }
+
+    pub(super) fn add(cost: u64) {
+        DONE.set(DONE.get() + cost);
+    }
+
+    /// What was added since the last call.
+    pub(in crate::login) fn take() -> u64 {
+        DONE.take()
+    }
+}
 
 #[cfg(test)]
 mod tests;
