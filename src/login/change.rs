@@ -2,6 +2,7 @@
 //!
 //! Invariant: a password that may not be chosen is never set.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -15,15 +16,23 @@ use crate::identity::{Identity, UserId};
 use crate::secret::Secret;
 use crate::telemetry::audit::{Event, EventKind};
 
-/// What became of a new password.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NewPassword {
-    /// It is set.
-    Set,
+/// Why a new password is not set; nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unset {
     /// It may not be chosen.
     Refused(PasswordProblem),
-    /// Too much to do; nothing was changed.
+    /// Too much to do.
     Busy,
+}
+
+/// A password that may be chosen, ready to be stored.
+pub struct NewPassword(String);
+
+/// Shows no hash.
+impl fmt::Debug for NewPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewPassword").finish_non_exhaustive()
+    }
 }
 
 /// What somebody is at one moment.
@@ -55,24 +64,36 @@ impl PasswordMark {
 }
 
 impl Login {
+    /// Makes what is stored of a password that `user` may choose.
+    pub async fn prepare_password(
+        &self,
+        user: &UserId,
+        password: Secret<String>,
+    ) -> Result<NewPassword, Unset> {
+        check_new_password(user.as_str(), &password).map_err(Unset::Refused)?;
+        self.hasher.hash(password).await.map(NewPassword).map_err(|_| Unset::Busy)
+    }
+
     /// Gives `user` another password.
     pub async fn set_password(
         &self,
         user: &UserId,
-        password: Secret<String>,
+        password: NewPassword,
         request_id: &str,
-    ) -> Result<NewPassword, AccountsError> {
-        if let Err(problem) = check_new_password(user.as_str(), &password) {
-            return Ok(NewPassword::Refused(problem));
-        }
-        let Ok(phc) = self.hasher.hash(password).await else { return Ok(NewPassword::Busy) };
-        self.accounts.set_password(user, phc).await?;
+    ) -> Result<(), AccountsError> {
+        self.accounts.set_password(user, password.0).await?;
         self.audit.record(Event {
             user: Some(user.as_str()),
             request_id: Some(request_id),
             ..Event::new(EventKind::PasswordChanged)
         });
-        Ok(NewPassword::Set)
+        Ok(())
+    }
+
+    /// Whether users may choose their passwords here: not where people edit the accounts by hand.
+    #[must_use]
+    pub fn takes_passwords(&self) -> bool {
+        self.accounts.edited_by_hand().is_none()
     }
 
     /// What `user` is now; nothing if the account is gone, disabled or damaged.

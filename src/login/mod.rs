@@ -26,7 +26,7 @@ pub mod password;
 pub mod stored;
 pub mod throttle;
 
-pub use change::{NewPassword, PasswordMark, Standing};
+pub use change::{NewPassword, PasswordMark, Standing, Unset};
 pub use new_password::{PASSWORD_MINIMUM, PasswordProblem, check_new_password};
 
 use accounts::{Account, Accounts, AccountsError, Credentials, Directory, Place};

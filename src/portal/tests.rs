@@ -11,6 +11,7 @@ use super::*;
 use crate::clock::ClockHand;
 use crate::identity::UserId;
 use crate::login::accounts::{Accounts, Profile};
+use crate::login::factors::{AfterReset, Reset, ResetToken};
 use crate::login::password::{Hasher, HashingConfig};
 use crate::login::{Rate, ThrottleConfig};
 use crate::secret::Secret;
@@ -20,6 +21,7 @@ use crate::telemetry::audit::Lines;
 
 const PASSWORD: &str = "correct horse & battery+1";
 const HOST: &str = "wiki.example.com";
+const HOUR: Duration = Duration::from_hours(1);
 const CHEAP: HashingConfig = HashingConfig { threads: 1, queue: 8, memory: 64, passes: 1 };
 
 struct House {
@@ -283,6 +285,26 @@ async fn busy_hashing_threads_get_503_and_the_form_again() {
     let page = house.browser().fill_in("/login?next=/a", "alice", PASSWORD).await;
     assert_eq!((page.status(), page.header(header::RETRY_AFTER)), (503, "2"));
     assert_eq!((page.value("user").as_str(), page.value("next").as_str()), ("alice", "/a"));
+}
+
+#[tokio::test]
+async fn busy_hashing_threads_use_no_link_up() {
+    let house = House::with(Hasher::always_busy(), Duration::ZERO).await;
+    let reset =
+        Reset { user: alice(), expires: house.portal.clock.now() + HOUR, factors: AfterReset::Removed };
+    let link = ResetToken::issue(&*house.portal.login.factor_store(), reset).await.unwrap().to_text();
+    let mut browser = house.browser();
+    let page = browser.get(&format!("/reset?token={link}")).await;
+    let fields = [
+        ("token", &*page.value("token")),
+        ("link", &link),
+        ("password", "another horse"),
+        ("again", "another horse"),
+    ];
+    let seen = browser.post("/reset", &fields).await;
+    assert_eq!((seen.status(), seen.header(header::RETRY_AFTER)), (503, "2"));
+    assert_eq!(seen.value("link"), link, "the form again");
+    assert_eq!(browser.get(&format!("/reset?token={link}")).await.status(), 200);
 }
 
 #[tokio::test]

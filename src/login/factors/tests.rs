@@ -162,12 +162,15 @@ async fn a_link_serves_once_within_its_time_and_takes_what_was_lost() {
     let token = ResetToken::issue(&*house.factors.store, issue(AfterReset::Removed)).await.unwrap();
     assert_eq!(house.factors.look_at_reset(&old).await.unwrap(), None, "the newest only");
     let again = ResetToken::parse(&token.to_text()).unwrap();
-    assert!(house.factors.use_reset(&again, "r").await.unwrap().is_some());
-    assert!(house.factors.use_reset(&token, "r").await.unwrap().is_none());
+    let spent = house.factors.spend_reset(&again).await.unwrap().unwrap();
+    assert!(house.factors.spend_reset(&token).await.unwrap().is_none());
+    house.factors.give_back_reset(&token, spent).await;
+    let spent = house.factors.spend_reset(&token).await.unwrap().unwrap();
+    house.factors.after_reset(&spent, "r").await.unwrap();
     assert!(!house.factors.of(&alice()).await.unwrap().has_second());
     let late = ResetToken::issue(&*house.factors.store, issue(AfterReset::Kept)).await.unwrap();
     house.hand.advance(HOUR);
-    assert!(house.factors.use_reset(&late, "r").await.unwrap().is_none());
+    assert!(house.factors.spend_reset(&late).await.unwrap().is_none());
 }
 
 #[tokio::test]
