@@ -1,8 +1,10 @@
 //! `vestibule users reset`: a one-time link for who lost their password or their second factors.
 //!
+//! Whose account is declared in a file gets the password there; their second factors are removed at once.
 //! Invariant: the link is printed once; the database holds a hash of what is in it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,8 +14,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::gateway::HostPattern;
 use crate::identity::UserId;
-use crate::login::accounts::Accounts;
-use crate::login::factors::{self, AfterReset, ResetToken};
+use crate::login::accounts::{Accounts, AccountsError};
+use crate::login::factors::{self, AfterReset, Change, ResetToken};
 
 /// A one-time link for an account.
 #[derive(Debug, Args)]
@@ -23,7 +25,8 @@ pub(super) struct Reset {
     /// How long the link may be used
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     expires: Duration,
-    /// Remove the account's second factors and recovery codes when the link is used
+    /// Remove the account's second factors and recovery codes when the link is used; at once, and without a link,
+    /// where accounts are declared in a file
     #[arg(long)]
     remove_factors: bool,
     /// The host in the link [default: that of the first route that names one]
@@ -32,6 +35,23 @@ pub(super) struct Reset {
 }
 
 impl Reset {
+    /// Removes the second factors of an account that is declared in `file`, where its password stands.
+    pub(super) async fn remove_factors(
+        self,
+        accounts: &Accounts,
+        config: &Config,
+        user: &UserId,
+        file: PathBuf,
+    ) -> Result<(), Failure> {
+        if !self.remove_factors {
+            let by_hand = AccountsError::ByHand(file);
+            return Err(Failure::failed(format!("{by_hand}; `--remove-factors` removes second factors")));
+        }
+        let store = factors::store_of(accounts, &config.login.factors).await.map_err(Failure::failed)?;
+        store.change(Change::RemoveAll(user.clone())).await.map_err(Failure::failed)?;
+        Ok(())
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }

@@ -44,6 +44,7 @@ impl Portal {
             method: session.method().as_str(),
             since: page::readable(session.authenticated()),
             until: page::readable(absolute_end(&self.engine.policy().lifetimes, session)),
+            takes_passwords: self.login.takes_passwords(),
             sessions: self.sessions_for(session).await,
         };
         let status = if alarm.is_some() { StatusCode::FORBIDDEN } else { StatusCode::OK };
@@ -81,6 +82,7 @@ struct AccountPage<'a> {
     method: &'a str,
     since: String,
     until: String,
+    takes_passwords: bool,
     sessions: Sessions,
 }
 

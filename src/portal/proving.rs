@@ -33,6 +33,7 @@ impl Portal {
             ("/login/passkey", Verb::Post) => self.login_by_passkey(visit).await,
             ("/confirm", Verb::Look) => self.show_confirm(visit).await,
             ("/confirm", Verb::Post) => self.submit_confirm(visit).await,
+            ("/account/password", _) if !self.login.takes_passwords() => Err(PortalError::NotFound),
             ("/account/password", Verb::Look) => self.show_password(visit).await,
             ("/account/password", Verb::Post) => self.submit_password(visit).await,
             ("/account/factors", Verb::Look) => self.show_factors(visit).await,

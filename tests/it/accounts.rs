@@ -104,6 +104,31 @@ fn whoever_is_declared_otherwise_signs_in_again_and_nobody_else() {
 }
 
 #[test]
+fn a_file_of_accounts_offers_nobody_another_password_and_loses_factors_by_a_command() {
+    let backend = Backend::start();
+    let folder = prepared(Folder::new(), &setup(&backend, "file:users.toml"));
+    folder.write("users.toml", &person("alice", SHA1, ""));
+    let gateway = Gateway::start_in(folder);
+    let alice = gateway.visitor();
+    assert_eq!(alice.try_login("/", "alice", OLD_PASSWORD).status, 303);
+    let page = alice.page("/.vestibule/account");
+    assert_eq!(page.status, 200);
+    assert!(!page.text().contains("/account/password"), "{}", page.text());
+    assert_eq!(alice.page("/.vestibule/account/password").status, 404);
+    let count = kept(&gateway.folder);
+    assert_eq!(count(true), 1);
+    let refused = gateway.folder.run(&["users", "reset", "bob"]);
+    assert_eq!(refused.code, 1, "{}", refused.stdout);
+    let refused = gateway.folder.run(&["users", "reset", "alice"]);
+    assert!(refused.code == 1 && refused.stderr.contains("edited by hand"), "{}", refused.stderr);
+    gateway.folder.write("users.toml", &person("Bob", SHA1, ""));
+    let done = gateway.folder.run(&["users", "reset", "bob", "--remove-factors"]);
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    assert_eq!(done.stdout, "`Bob` has no second factors any more\n");
+    assert_eq!(count(false), 0);
+}
+
+#[test]
 fn an_htpasswd_file_with_groups_lets_its_people_in() {
     let backend = Backend::start();
     let setup = setup(&backend, "htpasswd:people").set("login.password.groups", "'groups'");
@@ -193,17 +218,6 @@ fn the_factors_of_a_name_that_is_gone_from_the_file_are_gone_too() {
     let [alice, bob] = ["alice", "bob"].map(|user| person(user, SHA1, ""));
     folder.write("users.toml", &format!("{alice}{bob}"));
     let gateway = Gateway::start_in(folder);
-    let kept = |folder: &Folder| {
-        let database = rusqlite::Connection::open(folder.path("factors.db")).expect("a database");
-        let insert = "INSERT OR IGNORE INTO factors
-            VALUES ('id', 'BOB', 'totp', '', x'00', NULL, NULL, 0, 0, NULL)";
-        move |add: bool| -> i64 {
-            if add {
-                database.execute(insert, []).expect("a factor");
-            }
-            database.query_row("SELECT count(*) FROM factors", [], |row| row.get(0)).expect("a count")
-        }
-    };
     let count = kept(&gateway.folder);
     assert_eq!(count(true), 1);
     for (people, is_taken) in
@@ -220,6 +234,19 @@ fn the_factors_of_a_name_that_is_gone_from_the_file_are_gone_too() {
     let folder = gateway.stop();
     Gateway::start_in(folder);
     assert_eq!(count(false), 0, "nor does a start keep them");
+}
+
+/// Counts the second factors of declared accounts, after one of `BOB` was added if that is wanted.
+fn kept(folder: &Folder) -> impl Fn(bool) -> i64 + use<> {
+    let database = rusqlite::Connection::open(folder.path("factors.db")).expect("a database");
+    let insert =
+        "INSERT OR IGNORE INTO factors VALUES ('id', 'BOB', 'totp', '', x'00', NULL, NULL, 0, 0, NULL)";
+    move |add| {
+        if add {
+            database.execute(insert, []).expect("a factor");
+        }
+        database.query_row("SELECT count(*) FROM factors", [], |row| row.get(0)).expect("a count")
+    }
 }
 
 fn person(user: &str, hash: &str, lines: &str) -> String {

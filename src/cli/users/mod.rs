@@ -94,8 +94,9 @@ enum UsersCommand {
 }
 
 impl UsersCommand {
+    /// Whether it changes what people declare in a file, and so edit by hand.
     const fn changes(&self) -> bool {
-        !matches!(self, Self::List { .. } | Self::Show { .. } | Self::Hash { .. })
+        !matches!(self, Self::List { .. } | Self::Show { .. } | Self::Hash { .. } | Self::Reset(_))
     }
 }
 
@@ -169,7 +170,13 @@ async fn run(command: UsersCommand, accounts: &Accounts, config: &Config) -> Res
         }
         UsersCommand::Reset(reset) => {
             let user = existing(accounts, reset.name()).await?.user;
-            reset.run(accounts, config, &user).await
+            match accounts.edited_by_hand() {
+                Some(file) => {
+                    reset.remove_factors(accounts, config, &user, file).await?;
+                    ended(config, &user, "has no second factors any more").await
+                }
+                None => reset.run(accounts, config, &user).await,
+            }
         }
         UsersCommand::Remove { name } => {
             let user = existing(accounts, &name).await?.user;
