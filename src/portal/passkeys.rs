@@ -1,7 +1,7 @@
 //! Passkeys on our pages: the question that a page carries, and the answer that its form brings.
 //!
 //! The script puts the one to the browser and writes down the other; everything else is forms. Invariants:
-//! the state of a question lies sealed in its form, bound to who was asked and for what; each serves once.
+//! the state of a question lies sealed in its form, bound to who was asked and for what.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::confirm::after_confirming;
 use super::csrf::Nonce;
@@ -22,7 +23,7 @@ use super::{Portal, PortalError, ReturnTo, Visit, strings};
 use crate::clock::Timestamp;
 use crate::identity::{AuthMethod, Factor, UserId};
 use crate::login::Standing;
-use crate::login::factors::{Answered, NewPasskey, Question, Site};
+use crate::login::factors::{Answered, NewPasskey, Once, Question, Site};
 use crate::session::Proofs;
 use crate::session::keyring::Sealing;
 use crate::session::record::Session;
@@ -61,10 +62,10 @@ impl Portal {
         user: &UserId,
         answer: &str,
     ) -> Result<bool, PortalError> {
-        let (Some(site), Some(state)) = (Site::at(visit.host), self.state(visit, binding).await?) else {
+        let (Some(site), Some((question, state))) = (Site::at(visit.host), self.asked(visit, binding)) else {
             return Ok(false);
         };
-        let answered = Answered { state: &state, answer, request_id: visit.request_id };
+        let answered = Answered { state: &state, question, answer, request_id: visit.request_id };
         Ok(self.factors.check_passkey(&site, user, answered).await?)
     }
 
@@ -91,10 +92,10 @@ impl Portal {
     }
 
     async fn owner_of_answer(&self, visit: &Visit<'_>, nonce: &Nonce) -> Result<Option<UserId>, PortalError> {
-        let state = self.state(visit, nonce.as_bytes()).await?;
-        let (Some(site), Some(state)) = (Site::at(visit.host), state) else { return Ok(None) };
+        let asked = self.asked(visit, nonce.as_bytes());
+        let (Some(site), Some((question, state))) = (Site::at(visit.host), asked) else { return Ok(None) };
         let answer = visit.field("answer").unwrap_or_default();
-        let answered = Answered { state: &state, answer: &answer, request_id: visit.request_id };
+        let answered = Answered { state: &state, question, answer: &answer, request_id: visit.request_id };
         Ok(self.factors.check_any_passkey(&site, answered).await?)
     }
 
@@ -119,12 +120,15 @@ impl Portal {
         };
         let user = &session.identity().user;
         let site = Site::at(visit.host).ok_or(PortalError::NotFound)?;
-        let state = self.state(visit, session.id().as_bytes()).await?.unwrap_or_default();
+        let Some((question, state)) = self.asked(visit, session.id().as_bytes()) else {
+            let stale = Objection::wrong(strings::PASSKEY_NOT_MADE.to_owned());
+            return self.passkey_page(visit, &session, &next, Some(&stale)).await;
+        };
         let (answer, typed) =
             (visit.field("answer").unwrap_or_default(), visit.field("name").unwrap_or_default());
         let device = strings::device(DeviceName::of(visit.device().user_agent));
         let name = if typed.trim().is_empty() { &device } else { typed.trim() };
-        let answered = Answered { state: &state, answer: &answer, request_id: visit.request_id };
+        let answered = Answered { state: &state, question, answer: &answer, request_id: visit.request_id };
         if !self.factors.add_passkey(&site, user, NewPasskey { answered, name }).await? {
             let wrong = Objection::wrong(strings::PASSKEY_NOT_MADE.to_owned());
             return self.passkey_page(visit, &session, &next, Some(&wrong)).await;
@@ -159,22 +163,16 @@ impl Portal {
         Some(Offer { options: question.options, state: URL_SAFE_NO_PAD.encode(sealed) })
     }
 
-    /// The state in the form, if it is of this binding, young, and was not used.
-    async fn state(&self, visit: &Visit<'_>, binding: &[u8]) -> Result<Option<Vec<u8>>, PortalError> {
-        let text = visit.field("state").unwrap_or_default();
-        let (ring, now) = (self.engine.ring(), self.clock.now());
-        let opened = URL_SAFE_NO_PAD.decode(&text).ok();
-        let opened = opened.and_then(|sealed| ring.open(Sealing::Factor, &context(binding), &sealed));
-        let Some((asked, state)) = opened.as_ref().and_then(|plain| plain.split_first_chunk::<8>()) else {
-            return Ok(None);
-        };
-        let asked = Timestamp::from_millis(i64::from_be_bytes(*asked));
-        if now.since(asked) >= LIFETIME {
-            return Ok(None);
-        }
-        // SECURITY: a challenge is answered once (ASVS 5.0, 6.7.2).
-        let is_unused = self.factors.spend(Sha256::digest(&text).into(), asked + LIFETIME).await?;
-        Ok(is_unused.then(|| state.to_vec()))
+    /// The question in the form with its state, if it is of this binding and young. Whether it was answered
+    /// before is asked when the answer is right.
+    fn asked(&self, visit: &Visit<'_>, binding: &[u8]) -> Option<(Once, Zeroizing<Vec<u8>>)> {
+        let text = visit.field("state")?;
+        let sealed = URL_SAFE_NO_PAD.decode(&text).ok()?;
+        let plain = self.engine.ring().open(Sealing::Factor, &context(binding), &sealed)?;
+        let (asked, state) = plain.split_first_chunk::<8>()?;
+        let until = Timestamp::from_millis(i64::from_be_bytes(*asked)) + LIFETIME;
+        let question = Once { hash: Sha256::digest(&sealed).into(), until };
+        (self.clock.now() < until).then(|| (question, Zeroizing::new(state.to_vec())))
     }
 }
 

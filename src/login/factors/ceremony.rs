@@ -1,5 +1,7 @@
 //! What goes to a browser and what comes back when it is asked for a passkey.
 
+use crate::clock::Timestamp;
+
 /// A question that a browser is to put to its authenticators.
 #[derive(Clone, Debug)]
 pub struct Question {
@@ -14,6 +16,8 @@ pub struct Question {
 pub struct Answered<'a> {
     /// What the question left with us.
     pub state: &'a [u8],
+    /// What is used up by an answer that is right.
+    pub question: Once,
     /// What the browser says, as JSON.
     pub answer: &'a str,
     /// The request's id, for the audit trail.
@@ -27,4 +31,13 @@ pub struct NewPasskey<'a> {
     pub answered: Answered<'a>,
     /// What its user calls it.
     pub name: &'a str,
+}
+
+/// A question, which is answered once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Once {
+    /// Its hash.
+    pub hash: [u8; 32],
+    /// Until when it is worth anything.
+    pub until: Timestamp,
 }

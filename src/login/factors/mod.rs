@@ -29,7 +29,7 @@ mod sqlite;
 mod store;
 mod totp;
 
-pub use ceremony::{Answered, NewPasskey, Question};
+pub use ceremony::{Answered, NewPasskey, Once, Question};
 pub use enrol::EnrolError;
 #[cfg(not(feature = "passkeys"))]
 pub use no_passkey::Site;

@@ -1,8 +1,9 @@
 //! Passkeys (Web Authentication, level 3), as second factor and in the place of the password.
 //!
 //! The library checks challenge, origin, host, signature and counter, and that the person was there and was
-//! verified; keeping its state for the browser that asked, and letting it serve once, is the portal's
-//! matter. Invariants: a passkey always verifies its person; a credential belongs to one user and one host.
+//! verified; keeping its state for the browser that asked is the portal's matter. Invariants: a passkey always
+//! verifies its person; a credential belongs to one user and one host; a question is answered once (ASVS 5.0,
+//! 6.7.2), and an answer that is wrong writes nothing.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ use webauthn_rs::prelude::{
 };
 
 use super::{
-    Answered, Change, EnrolError, FactorId, Factors, Held, Kind, NewPasskey, Question, Row, context,
+    Answered, Change, EnrolError, FactorId, Factors, Held, Kind, NewPasskey, Once, Question, Row, context,
 };
 use crate::identity::UserId;
 use crate::telemetry::audit::EventKind;
@@ -67,7 +68,7 @@ impl Factors {
         user: &UserId,
         made: NewPasskey<'_>,
     ) -> Result<bool, EnrolError> {
-        let Answered { state, answer, request_id } = made.answered;
+        let Answered { state, question, answer, request_id } = made.answered;
         let state = read::<(Uuid, PasskeyRegistration)>(state);
         let answer = read::<RegisterPublicKeyCredential>(answer.as_bytes());
         let (Some((handle, state)), Some(answer)) = (state, answer) else { return Ok(false) };
@@ -78,6 +79,9 @@ impl Factors {
                 return Ok(false);
             }
         };
+        if !self.spend(question.hash, question.until).await? {
+            return Ok(false);
+        }
         let (id, credential) = (FactorId::generate()?, passkey.cred_id().clone());
         let kept = to_bytes(&Kept { handle, passkey })?;
         let sealed = self.vault.seal(&context(user, &id), kept).ok_or(EnrolError::Sealing)?;
@@ -132,7 +136,7 @@ impl Factors {
         user: &UserId,
         answered: Answered<'_>,
     ) -> Result<bool, EnrolError> {
-        let Answered { state, answer, request_id } = answered;
+        let Answered { state, question, answer, request_id } = answered;
         let state = read::<PasskeyAuthentication>(state);
         let answer = read::<PublicKeyCredential>(answer.as_bytes());
         let (Some(state), Some(answer)) = (state, answer) else { return Ok(false) };
@@ -140,7 +144,7 @@ impl Factors {
         let found = found.filter(|(owner, row)| owner == user && site.holds(row));
         let Some((_, row)) = found else { return Ok(self.refuse_passkey(user, request_id)) };
         let checked = site.webauthn.finish_passkey_authentication(&answer, &state);
-        self.take(user, &row, checked, request_id).await
+        self.take((user, &row), question, checked, request_id).await
     }
 
     /// Whose passkey gave the answer.
@@ -149,7 +153,7 @@ impl Factors {
         site: &Site,
         answered: Answered<'_>,
     ) -> Result<Option<UserId>, EnrolError> {
-        let Answered { state, answer, request_id } = answered;
+        let Answered { state, question, answer, request_id } = answered;
         let state = read::<DiscoverableAuthentication>(state);
         let answer = read::<PublicKeyCredential>(answer.as_bytes());
         let (Some(state), Some(answer)) = (state, answer) else { return Ok(None) };
@@ -162,19 +166,23 @@ impl Factors {
             return Ok(None);
         };
         let checked = site.webauthn.finish_discoverable_authentication_v2(&answer, state, &kept.passkey);
-        Ok(self.take(&user, &row, checked, request_id).await?.then_some(user))
+        Ok(self.take((&user, &row), question, checked, request_id).await?.then_some(user))
     }
 
     async fn take(
         &self,
-        user: &UserId,
-        row: &Row,
+        (user, row): (&UserId, &Row),
+        question: Once,
         checked: WebauthnResult<AuthenticationResult>,
         request_id: &str,
     ) -> Result<bool, EnrolError> {
         let (Some(mut kept), Ok(result)) = (self.opened(user, row), checked) else {
             return Ok(self.refuse_passkey(user, request_id));
         };
+        // SECURITY: last, so that nobody makes the store write who shows nothing.
+        if !self.spend(question.hash, question.until).await? {
+            return Ok(self.refuse_passkey(user, request_id));
+        }
         kept.passkey.update_credential(&result);
         let context = context(user, &row.id);
         let sealed = self.vault.seal(&context, to_bytes(&kept)?).ok_or(EnrolError::Sealing)?;

@@ -4,6 +4,8 @@ mod account;
 mod confirm;
 mod continuing;
 mod login;
+#[cfg(feature = "passkeys")]
+mod passkeys;
 mod reset;
 
 use std::time::Duration;
