@@ -80,7 +80,7 @@ impl Portal {
             return self.totp_page(visit, &session, &enrolment, &next, Some(&wrong));
         }
         let Some(opened) = self.elevate(&session, Factor::Totp).await? else { return Ok(visit.to_login("")) };
-        self.after_enrolment(visit, &opened, &next).await
+        Ok(self.after_enrolment(visit, &opened, &next).await)
     }
 
     /// Recovery codes for who has none yet; the others go on.
@@ -89,17 +89,19 @@ impl Portal {
         visit: &Visit<'_>,
         opened: &Opened,
         next: &ReturnTo,
-    ) -> Result<Response<Bytes>, PortalError> {
+    ) -> Response<Bytes> {
         let user = &opened.session.identity().user;
-        if self.factors.of(user).await?.codes_left == 0 {
-            let codes = self.factors.new_codes(user, visit.request_id).await?;
-            return Ok(with_cookies(self.codes_page(visit, &opened.session, codes, next), opened));
+        // The factor is there and the session has another token: from here on, nothing may keep that back.
+        match self.factors.of(user).await {
+            Ok(has) if has.codes_left == 0 => return self.new_codes_page(visit, opened, next).await,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, user = %user, "recovery codes cannot be counted"),
         }
         let response = match next.as_str() {
             "/" => visit.to(&format!("/account/factors?reason={}", strings::REASON_FACTOR_ADDED)),
             _ => page::see_other(next.to_location()),
         };
-        Ok(with_cookies(response, opened))
+        with_cookies(response, opened)
     }
 
     /// New recovery codes in the place of the others.
@@ -115,10 +117,22 @@ impl Portal {
         if !self.factors.of(user).await?.has_second() {
             return Ok(visit.to("/account/factors"));
         }
-        let codes = self.factors.new_codes(user, visit.request_id).await?;
+        // First, or the only sight of the codes could be lost with the session.
         let Some(opened) = self.renew(&session).await? else { return Ok(visit.to_login("")) };
-        let page = self.codes_page(visit, &opened.session, codes, &ReturnTo::default());
-        Ok(with_cookies(page, &opened))
+        Ok(self.new_codes_page(visit, &opened, &ReturnTo::default()).await)
+    }
+
+    /// New recovery codes for who has a new token, or the way to where they can be asked for again.
+    async fn new_codes_page(&self, visit: &Visit<'_>, opened: &Opened, next: &ReturnTo) -> Response<Bytes> {
+        let user = &opened.session.identity().user;
+        let page = match self.factors.new_codes(user, visit.request_id).await {
+            Ok(codes) => self.codes_page(visit, &opened.session, codes, next),
+            Err(error) => {
+                tracing::warn!(%error, user = %user, "no recovery codes could be made");
+                visit.to("/account/factors")
+            }
+        };
+        with_cookies(page, opened)
     }
 
     /// Removes the factor that the form names.

@@ -134,7 +134,7 @@ impl Portal {
             return self.passkey_page(visit, &session, &next, Some(&wrong)).await;
         }
         match self.elevate(&session, Factor::Passkey).await? {
-            Some(opened) => self.after_enrolment(visit, &opened, &next).await,
+            Some(opened) => Ok(self.after_enrolment(visit, &opened, &next).await),
             None => Ok(visit.to_login("")),
         }
     }

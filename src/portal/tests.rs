@@ -9,13 +9,15 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock::ClockHand;
-use crate::identity::UserId;
+use crate::identity::{AuthMethod, Factor, UserId};
 use crate::login::accounts::{Accounts, Profile};
 use crate::login::factors::{AfterReset, Reset, ResetToken};
 use crate::login::password::{Hasher, HashingConfig};
 use crate::login::{Rate, ThrottleConfig};
 use crate::secret::Secret;
+use crate::session::Proofs;
 use crate::session::keyring::KeyRing;
+use crate::session::lifetime::Remember;
 use crate::session::{self, Beyond, Limit, Policy, StoreKind};
 use crate::telemetry::audit::Lines;
 
@@ -285,6 +287,32 @@ async fn busy_hashing_threads_get_503_and_the_form_again() {
     let page = house.browser().fill_in("/login?next=/a", "alice", PASSWORD).await;
     assert_eq!((page.status(), page.header(header::RETRY_AFTER)), (503, "2"));
     assert_eq!((page.value("user").as_str(), page.value("next").as_str()), ("alice", "/a"));
+}
+
+#[tokio::test]
+async fn a_change_that_ends_halfway_leaves_its_user_signed_in() {
+    let house = House::with(Hasher::always_busy(), Duration::ZERO).await;
+    let database = rusqlite::Connection::open(house.folder.path().join("users.db")).unwrap();
+    let insert = "INSERT INTO factors VALUES ('id', 'alice', 'totp', '', x'00', NULL, NULL, 0, 0, NULL)";
+    assert_eq!(database.execute(insert, []), Ok(1));
+    let now = house.portal.clock.now();
+    let login = engine::Login {
+        identity: house.portal.login.standing(&alice()).await.unwrap().unwrap().identity,
+        method: AuthMethod::Password,
+        proofs: Proofs::default().with(Factor::Password, now).with(Factor::Totp, now),
+        remember: Remember::No,
+        device: Device { user_agent: "", address: IpAddr::from([192, 0, 2, 1]) },
+    };
+    let mut browser = house.browser();
+    let opened = house.portal.engine.open(login).await.unwrap();
+    let cookie = opened.cookies[0].to_str().unwrap();
+    let (name, value) = cookie.split(';').next().unwrap().split_once('=').unwrap();
+    browser.jar.insert(name.to_owned(), value.to_owned());
+    let token = browser.get("/account/factors").await.value("token");
+    let seen = browser.post("/account/factors/codes", &[("token", &token)]).await;
+    assert_eq!((seen.status(), seen.header(LOCATION)), (303, "/.vestibule/account/factors"));
+    assert_ne!(browser.jar[name], value, "the new token came");
+    assert!(browser.is_signed_in().await);
 }
 
 #[tokio::test]

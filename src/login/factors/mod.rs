@@ -1,8 +1,9 @@
 //! Second factors: what somebody shows beside their password, or in its place.
 //!
 //! Where they are kept is behind [`FactorStore`], who must show one is the gateway's matter. Invariants: a
-//! guess is counted before it is looked at, in the store, so that neither parallel guesses nor several
-//! gateways pass the limit; a code of either kind is taken once.
+//! guess is counted in the store before anybody learns what it was worth, so that neither parallel guesses nor
+//! several gateways pass the limit; one that nobody had time to look at is none; a code of either kind is taken
+//! once.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::accounts::{Accounts, AccountsError};
-use super::password::Hasher;
+use super::password::{Busy, Hasher};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{Factor, UserId};
 use crate::telemetry::audit::{Audit, Event, EventKind};
@@ -178,14 +179,17 @@ impl Factors {
             self.note(EventKind::FactorThrottled, user, None, request_id);
             return Ok(Verdict::Wait(wait));
         }
-        // SECURITY: of guesses at the same moment one is looked at.
+        let looked = match shown {
+            Shown::Code(code) => Ok(self.look_at_code(user, &held, code)),
+            Shown::Recovery(code) => self.look_at_recovery(user, &held, code).await,
+        };
+        // Nothing was looked at: no guess.
+        let Ok(seen) = looked else { return Ok(Verdict::Busy) };
+        // SECURITY: of guesses at the same moment one is answered. What the others showed is told to nobody.
         if !self.store.change(Change::Guess(user.clone(), held.guesses, now)).await? {
             return Ok(Verdict::Wait(AT_ONCE));
         }
-        let verdict = match shown {
-            Shown::Code(code) => self.check_code(user, &held, code).await?,
-            Shown::Recovery(code) => self.check_recovery(user, &held, code).await?,
-        };
+        let verdict = self.settle(seen).await?;
         match verdict {
             Verdict::Right(factor) => {
                 self.store.change(Change::Right(user.clone())).await?;
@@ -220,38 +224,33 @@ impl Factors {
         self.store.change(Change::SpendOnce { hash, until, now: self.clock.now() }).await
     }
 
-    async fn check_code(&self, user: &UserId, held: &Held, code: &str) -> Result<Verdict, AccountsError> {
+    fn look_at_code(&self, user: &UserId, held: &Held, code: &str) -> Option<Seen> {
         let now = self.clock.now();
-        let Some(row) = held.rows.iter().find(|row| row.kind == Kind::Totp) else {
-            return Ok(Verdict::Wrong);
-        };
+        let row = held.rows.iter().find(|row| row.kind == Kind::Totp)?;
         let opened = self.vault.open(&context(user, &row.id), &row.sealed);
         let Some(secret) = opened.and_then(|bytes| TotpSecret::from_bytes(&bytes)) else {
             tracing::error!(user = %user, "a one-time code cannot be checked: its key is gone; reset the user");
-            return Ok(Verdict::Wrong);
+            return None;
         };
-        let Some(step) = secret.step_of(code, now) else { return Ok(Verdict::Wrong) };
-        // SECURITY: the store takes each step once, for all gateways (RFC 6238 section 5.2).
-        let taken = self.store.change(Change::TakeStep(row.id.clone(), step, now)).await?;
-        Ok(if taken { Verdict::Right(Factor::Totp) } else { Verdict::Wrong })
+        let taking = |step| (Factor::Totp, Change::TakeStep(row.id.clone(), step, now));
+        secret.step_of(code, now).map(taking)
     }
 
     // SECURITY: one hash is computed on every way through, so that the first group cannot be guessed alone.
-    async fn check_recovery(
-        &self,
-        user: &UserId,
-        held: &Held,
-        typed: &str,
-    ) -> Result<Verdict, AccountsError> {
+    async fn look_at_recovery(&self, user: &UserId, held: &Held, typed: &str) -> Result<Option<Seen>, Busy> {
         let typed = RecoveryCode::parse(typed);
         let (label, secret) = typed.map(|code| (code.label, code.secret)).unwrap_or_default();
         let found = held.codes.iter().find(|code| code.label == label);
-        let Ok(is_right) = self.hasher.verify(secret, found.map(|code| code.phc.clone())).await else {
-            return Ok(Verdict::Busy);
-        };
-        let Some(code) = found.filter(|_| is_right) else { return Ok(Verdict::Wrong) };
-        let spent = self.store.change(Change::SpendCode(user.clone(), code.clone())).await?;
-        Ok(if spent { Verdict::Right(Factor::RecoveryCode) } else { Verdict::Wrong })
+        let is_right = self.hasher.verify(secret, found.map(|code| code.phc.clone())).await?;
+        let code = found.filter(|_| is_right);
+        Ok(code.map(|code| (Factor::RecoveryCode, Change::SpendCode(user.clone(), code.clone()))))
+    }
+
+    // SECURITY: the store takes each step (RFC 6238 section 5.2) and each recovery code once, for all gateways.
+    async fn settle(&self, seen: Option<Seen>) -> Result<Verdict, AccountsError> {
+        let Some((factor, taking)) = seen else { return Ok(Verdict::Wrong) };
+        let is_taken = self.store.change(taking).await?;
+        Ok(if is_taken { Verdict::Right(factor) } else { Verdict::Wrong })
     }
 
     fn note(&self, kind: EventKind, user: &UserId, detail: Option<&str>, request_id: &str) {
@@ -259,6 +258,9 @@ impl Factors {
         self.audit.record(Event { user: Some(user.as_str()), request_id: Some(request_id), detail, ..event });
     }
 }
+
+/// A factor that was shown, and what takes it.
+type Seen = (Factor, Change);
 
 impl std::fmt::Debug for Factors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -110,6 +110,18 @@ async fn of_guesses_at_once_one_is_looked_at() {
     assert!(verdicts.iter().filter(|verdict| **verdict == Verdict::Wrong).count() < 6, "{verdicts:?}");
 }
 
+#[tokio::test]
+async fn what_nobody_has_time_to_look_at_is_no_guess() {
+    let (mut house, _) = House::with_totp().await;
+    let codes = house.factors.new_codes(&alice(), "r").await.unwrap();
+    let hasher = std::mem::replace(&mut house.factors.hasher, Hasher::always_busy());
+    for _ in 0..=FREE_GUESSES {
+        assert_eq!(house.show(Shown::Recovery("x")).await, Verdict::Busy);
+    }
+    house.factors.hasher = hasher;
+    assert_eq!(house.show(Shown::Recovery(&codes[0])).await, Verdict::Right(Factor::RecoveryCode));
+}
+
 #[test]
 fn the_wait_doubles_to_an_hour_and_ends_after_a_hundred() {
     let last = Timestamp::from_millis(0);
