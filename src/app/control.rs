@@ -29,6 +29,8 @@ use crate::telemetry::metrics::Metrics;
 pub(super) struct Running {
     /// The configuration in force; locked for the length of a reload.
     pub current: Mutex<Config>,
+    /// The one that sockets, threads and open files were made from.
+    pub started: Config,
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub early: Arc<ArcSwap<EarlyErrors>>,
     pub engine: Engine,
@@ -84,6 +86,7 @@ impl Running {
         Ok(Self {
             early: Arc::new(ArcSwap::from_pointee(early::responses(&snapshot))),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            started: config.clone(),
             current: Mutex::new(config),
             desk: Desk::new(engine.clone(), clock.clone()),
             engine,

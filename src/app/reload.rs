@@ -64,7 +64,9 @@ impl Running {
         self.watch_upstreams();
         // Last, as it has open streams asked again whether they may go on.
         self.engine.reload(config.session.policy.clone(), Arc::new(ring));
-        let restart_needed = change.restart_needed.iter().map(ToString::to_string).collect();
+        // What an earlier reload asked for still waits, and what was put back does not.
+        let waiting = Change::between(&self.started, &config).restart_needed;
+        let restart_needed = waiting.iter().map(ToString::to_string).collect();
         *current = config;
         drop(current);
         let mut warnings = Vec::new();

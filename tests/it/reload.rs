@@ -51,6 +51,18 @@ fn a_changed_rule_bites_on_an_open_session() {
 }
 
 #[test]
+fn what_waits_for_a_restart_is_said_until_it_was_made_or_put_back() {
+    let backend = Backend::start();
+    let with_workers = |count: &str| Setup::in_front_of(&backend.url()).set("server.workers", count);
+    let gateway = Gateway::start(&with_workers("2"));
+    for (workers, waits) in [("3", "[\"server.workers\"]"), ("3", "[\"server.workers\"]"), ("2", "[]")] {
+        with_workers(workers).write_to(&gateway.folder);
+        let report = gateway.reload().expect("a reload");
+        assert!(report.contains(&format!("restart_needed: {waits}")), "{workers}: {report}");
+    }
+}
+
+#[test]
 fn an_account_that_cannot_be_read_keeps_no_other_in() {
     let backend = Backend::start();
     let gateway = Gateway::start(&Setup::in_front_of(&backend.url()).person(Person::named("bob")));
