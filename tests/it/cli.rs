@@ -159,6 +159,21 @@ fn the_sessions_that_depend_on_a_key_are_counted() {
 }
 
 #[test]
+fn check_shows_what_a_route_demands() {
+    let demands = "path = '/desk'; upstream = 'app'; mfa = 'passkey'; fresh = '5m'; activity = 'navigation'";
+    let setup = setup()
+        .route(&format!("{demands}; body_bytes = '2MiB'"))
+        .route("path = '/vault'; upstream = 'app'; mfa = true; body_bytes = '0'");
+    let told = prepared(Folder::new(), &setup).run(&["check"]).stdout;
+    for line in [
+        "*/desk  login -> app  mfa: passkey  fresh: 5m  activity: navigation  body_bytes: 2097152\n",
+        "*/vault  login -> app  mfa: true  body_bytes: any\n",
+    ] {
+        assert!(told.contains(line), "{told}");
+    }
+}
+
+#[test]
 fn check_shows_the_routes_as_they_work_or_every_problem() {
     let folder = prepared(Folder::new(), &setup());
     let finished = folder.run(&["check"]);
