@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::accounts::{AccountsError, Credentials};
 use super::factors::FactorStore;
 use super::password::Hasher;
-use super::{Login, PasswordProblem, check_new_password};
+use super::{Cause, Login, PasswordProblem, check_new_password};
 use crate::identity::{Identity, UserId};
 use crate::secret::Secret;
 use crate::telemetry::audit::{Event, EventKind};
@@ -79,12 +79,13 @@ impl Login {
         &self,
         user: &UserId,
         password: NewPassword,
-        request_id: &str,
+        cause: Cause<'_>,
     ) -> Result<(), AccountsError> {
         self.accounts.set_password(user, password.0).await?;
         self.audit.record(Event {
             user: Some(user.as_str()),
-            request_id: Some(request_id),
+            address: Some(cause.address),
+            request_id: Some(cause.request_id),
             ..Event::new(EventKind::PasswordChanged)
         });
         Ok(())

@@ -242,6 +242,15 @@ pub struct Attempt<'a> {
     pub request_id: &'a str,
 }
 
+/// The request that changes or shows something, for the audit trail.
+#[derive(Clone, Copy, Debug)]
+pub struct Cause<'a> {
+    /// The client's address.
+    pub address: IpAddr,
+    /// The request's id.
+    pub request_id: &'a str,
+}
+
 /// What came of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {

@@ -108,7 +108,7 @@ impl Portal {
             (Some(code), None) => Shown::Code(code),
             (None, None) => Shown::Code(""),
         };
-        Ok(self.factors.check(user, shown, visit.request_id).await?)
+        Ok(self.factors.check(user, shown, visit.cause()).await?)
     }
 }
 

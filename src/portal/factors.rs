@@ -75,7 +75,7 @@ impl Portal {
             return self.totp_page(visit, &session, &fresh, &next, Some(&Objection::stale()));
         };
         let (user, code) = (&session.identity().user, visit.field("code").unwrap_or_default());
-        if !self.factors.add_totp(user, &enrolment.secret, &code, visit.request_id).await? {
+        if !self.factors.add_totp(user, &enrolment.secret, &code, visit.cause()).await? {
             let wrong = Objection::wrong(strings::FIRST_CODE_REFUSED.to_owned());
             return self.totp_page(visit, &session, &enrolment, &next, Some(&wrong));
         }
@@ -125,7 +125,7 @@ impl Portal {
     /// New recovery codes for who has a new token, or the way to where they can be asked for again.
     async fn new_codes_page(&self, visit: &Visit<'_>, opened: &Opened, next: &ReturnTo) -> Response<Bytes> {
         let user = &opened.session.identity().user;
-        let page = match self.factors.new_codes(user, visit.request_id).await {
+        let page = match self.factors.new_codes(user, visit.cause()).await {
             Ok(codes) => self.codes_page(visit, &opened.session, codes, next),
             Err(error) => {
                 tracing::warn!(%error, user = %user, "no recovery codes could be made");
@@ -145,7 +145,7 @@ impl Portal {
             FormGate::Shut(response) => return Ok(response),
         };
         let id = FactorId::named(visit.field("factor").unwrap_or_default());
-        if !self.factors.remove(&session.identity().user, id, visit.request_id).await? {
+        if !self.factors.remove(&session.identity().user, id, visit.cause()).await? {
             return Ok(visit.to("/account/factors"));
         }
         let Some(opened) = self.renew(&session).await? else { return Ok(visit.to_login("")) };

@@ -13,9 +13,9 @@ use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::clock::Clock;
-use crate::login::Login;
 use crate::login::accounts::AccountsError;
 use crate::login::factors::{EnrolError, Factors};
+use crate::login::{Cause, Login};
 use crate::session::binding::Device;
 use crate::session::cookie::Found;
 use crate::session::engine::{self, Activity, Engine, OpenError, Resumed};
@@ -277,6 +277,10 @@ impl Visit<'_> {
     fn device(&self) -> Device<'_> {
         let user_agent = self.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
         Device { user_agent: user_agent.unwrap_or_default(), address: self.client }
+    }
+
+    const fn cause(&self) -> Cause<'_> {
+        Cause { address: self.request.client, request_id: self.request.request_id }
     }
 
     /// The value of `name` in the query, if it is one that needs no decoding.

@@ -27,6 +27,7 @@ use crate::login::factors::{Answered, NewPasskey, Once, Question, Site};
 use crate::session::Proofs;
 use crate::session::keyring::Sealing;
 use crate::session::record::Session;
+use crate::telemetry::audit::{Event, EventKind};
 
 /// A question as a page carries it.
 #[derive(Clone, Debug, Serialize)]
@@ -65,7 +66,7 @@ impl Portal {
         let (Some(site), Some((question, state))) = (Site::at(visit.host), self.asked(visit, binding)) else {
             return Ok(false);
         };
-        let answered = Answered { state: &state, question, answer, request_id: visit.request_id };
+        let answered = Answered { state: &state, question, answer, cause: visit.cause() };
         Ok(self.factors.check_passkey(&site, user, answered).await?)
     }
 
@@ -77,10 +78,12 @@ impl Portal {
             return self.refuse_form(visit, Filled::new(next), forged);
         }
         let nonce = Nonce::of_browser(visit.headers)?;
-        let standing = match self.owner_of_answer(visit, &nonce).await? {
-            Some(user) => self.login.standing(&user).await?,
+        let owner = self.owner_of_answer(visit, &nonce).await?;
+        let standing = match &owner {
+            Some(user) => self.login.standing(user).await?,
             None => None,
         };
+        self.note_login(visit, owner.as_ref(), standing.as_ref());
         let Some(Standing { identity, password }) = standing else {
             let filled = Filled::new(next).alarmed(strings::PASSKEY_REFUSED.to_owned());
             return self.form(visit, StatusCode::FORBIDDEN, &filled);
@@ -91,11 +94,27 @@ impl Portal {
         self.begin_or_ask(visit, &proof).await
     }
 
+    /// The login of somebody, or why it is none.
+    fn note_login(&self, visit: &Visit<'_>, owner: Option<&UserId>, standing: Option<&Standing>) {
+        let (kind, detail) = match (owner, standing) {
+            (Some(_), Some(_)) => (EventKind::LoginSuccess, "passkey"),
+            (Some(_), None) => (EventKind::LoginFailure, "disabled"),
+            (None, _) => (EventKind::LoginFailure, "no passkey of anybody"),
+        };
+        self.audit.record(Event {
+            user: owner.map(UserId::as_str),
+            address: Some(visit.client),
+            request_id: Some(visit.request_id),
+            detail: Some(detail),
+            ..Event::new(kind)
+        });
+    }
+
     async fn owner_of_answer(&self, visit: &Visit<'_>, nonce: &Nonce) -> Result<Option<UserId>, PortalError> {
         let asked = self.asked(visit, nonce.as_bytes());
         let (Some(site), Some((question, state))) = (Site::at(visit.host), asked) else { return Ok(None) };
         let answer = visit.field("answer").unwrap_or_default();
-        let answered = Answered { state: &state, question, answer: &answer, request_id: visit.request_id };
+        let answered = Answered { state: &state, question, answer: &answer, cause: visit.cause() };
         Ok(self.factors.check_any_passkey(&site, answered).await?)
     }
 
@@ -128,7 +147,7 @@ impl Portal {
             (visit.field("answer").unwrap_or_default(), visit.field("name").unwrap_or_default());
         let device = strings::device(DeviceName::of(visit.device().user_agent));
         let name = if typed.trim().is_empty() { &device } else { typed.trim() };
-        let answered = Answered { state: &state, question, answer: &answer, request_id: visit.request_id };
+        let answered = Answered { state: &state, question, answer: &answer, cause: visit.cause() };
         if !self.factors.add_passkey(&site, user, NewPasskey { answered, name }).await? {
             let wrong = Objection::wrong(strings::PASSKEY_NOT_MADE.to_owned());
             return self.passkey_page(visit, &session, &next, Some(&wrong)).await;

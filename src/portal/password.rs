@@ -50,7 +50,7 @@ impl Portal {
             Ok(password) => password,
             Err(objection) => return Ok(Some(objection)),
         };
-        self.login.set_password(user, password, visit.request_id).await?;
+        self.login.set_password(user, password, visit.cause()).await?;
         Ok(None)
     }
 

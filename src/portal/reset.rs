@@ -61,8 +61,8 @@ impl Portal {
         password: NewPassword,
         visit: &Visit<'_>,
     ) -> Result<(), PortalError> {
-        self.login.set_password(&reset.user, password, visit.request_id).await?;
-        self.factors.after_reset(reset, visit.request_id).await?;
+        self.login.set_password(&reset.user, password, visit.cause()).await?;
+        self.factors.after_reset(reset, visit.cause()).await?;
         // Sessions that began with the old password meanwhile.
         self.engine.end_user(&reset.user, EndReason::Revoked).await?;
         Ok(())

@@ -1,6 +1,7 @@
 //! What goes to a browser and what comes back when it is asked for a passkey.
 
 use crate::clock::Timestamp;
+use crate::login::Cause;
 
 /// A question that a browser is to put to its authenticators.
 #[derive(Clone, Debug)]
@@ -20,8 +21,8 @@ pub struct Answered<'a> {
     pub question: Once,
     /// What the browser says, as JSON.
     pub answer: &'a str,
-    /// The request's id, for the audit trail.
-    pub request_id: &'a str,
+    /// What brought it, for the audit trail.
+    pub cause: Cause<'a>,
 }
 
 /// An answer that brings a new passkey.

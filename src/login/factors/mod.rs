@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::Cause;
 use super::accounts::{Accounts, AccountsError};
 use super::password::{Busy, Hasher};
 use crate::clock::{Clock, Timestamp};
@@ -165,18 +166,18 @@ impl Factors {
         Ok(summary)
     }
 
-    /// Looks at what `user` shows. `request_id` is for the audit trail.
+    /// Looks at what `user` shows. `cause` is for the audit trail.
     pub async fn check(
         &self,
         user: &UserId,
         shown: Shown<'_>,
-        request_id: &str,
+        cause: Cause<'_>,
     ) -> Result<Verdict, AccountsError> {
         let held = self.store.of_user(user.clone()).await?;
         let now = self.clock.now();
         let wait = waiting(held.guesses, now);
         if !wait.is_zero() {
-            self.note(EventKind::FactorThrottled, user, None, request_id);
+            self.note(EventKind::FactorThrottled, user, None, cause);
             return Ok(Verdict::Wait(wait));
         }
         let looked = match shown {
@@ -193,9 +194,9 @@ impl Factors {
         match verdict {
             Verdict::Right(factor) => {
                 self.store.change(Change::Right(user.clone())).await?;
-                self.note(EventKind::FactorAccepted, user, Some(factor.as_str()), request_id);
+                self.note(EventKind::FactorAccepted, user, Some(factor.as_str()), cause);
             }
-            Verdict::Wrong => self.note(EventKind::FactorFailure, user, None, request_id),
+            Verdict::Wrong => self.note(EventKind::FactorFailure, user, None, cause),
             Verdict::Wait(_) | Verdict::Busy => {}
         }
         Ok(verdict)
@@ -253,9 +254,14 @@ impl Factors {
         Ok(if is_taken { Verdict::Right(factor) } else { Verdict::Wrong })
     }
 
-    fn note(&self, kind: EventKind, user: &UserId, detail: Option<&str>, request_id: &str) {
-        let event = Event::new(kind);
-        self.audit.record(Event { user: Some(user.as_str()), request_id: Some(request_id), detail, ..event });
+    fn note(&self, kind: EventKind, user: &UserId, detail: Option<&str>, cause: Cause<'_>) {
+        self.audit.record(Event {
+            user: Some(user.as_str()),
+            address: Some(cause.address),
+            request_id: Some(cause.request_id),
+            detail,
+            ..Event::new(kind)
+        });
     }
 }
 

@@ -19,6 +19,7 @@ use super::{
     Answered, Change, EnrolError, FactorId, Factors, Held, Kind, NewPasskey, Once, Question, Row, context,
 };
 use crate::identity::UserId;
+use crate::login::Cause;
 use crate::telemetry::audit::EventKind;
 
 /// The host on which a passkey is asked for.
@@ -68,7 +69,7 @@ impl Factors {
         user: &UserId,
         made: NewPasskey<'_>,
     ) -> Result<bool, EnrolError> {
-        let Answered { state, question, answer, request_id } = made.answered;
+        let Answered { state, question, answer, cause } = made.answered;
         let state = read::<(Uuid, PasskeyRegistration)>(state);
         let answer = read::<RegisterPublicKeyCredential>(answer.as_bytes());
         let (Some((handle, state)), Some(answer)) = (state, answer) else { return Ok(false) };
@@ -98,7 +99,7 @@ impl Factors {
         // SECURITY: a credential id that anybody has already is refused (level 3, section 7.1).
         let added = self.store.change(Change::Add(user.clone(), row)).await?;
         if added {
-            self.note(EventKind::FactorAdded, user, Some("passkey"), request_id);
+            self.note(EventKind::FactorAdded, user, Some("passkey"), cause);
         }
         Ok(added)
     }
@@ -136,15 +137,15 @@ impl Factors {
         user: &UserId,
         answered: Answered<'_>,
     ) -> Result<bool, EnrolError> {
-        let Answered { state, question, answer, request_id } = answered;
+        let Answered { state, question, answer, cause } = answered;
         let state = read::<PasskeyAuthentication>(state);
         let answer = read::<PublicKeyCredential>(answer.as_bytes());
         let (Some(state), Some(answer)) = (state, answer) else { return Ok(false) };
         let found = self.store.by_credential(answer.raw_id.clone()).await?;
         let found = found.filter(|(owner, row)| owner == user && site.holds(row));
-        let Some((_, row)) = found else { return Ok(self.refuse_passkey(user, request_id)) };
+        let Some((_, row)) = found else { return Ok(self.refuse_passkey(user, cause)) };
         let checked = site.webauthn.finish_passkey_authentication(&answer, &state);
-        self.take((user, &row), question, checked, request_id).await
+        self.take((user, &row), question, checked, cause).await
     }
 
     /// Whose passkey gave the answer.
@@ -153,7 +154,7 @@ impl Factors {
         site: &Site,
         answered: Answered<'_>,
     ) -> Result<Option<UserId>, EnrolError> {
-        let Answered { state, question, answer, request_id } = answered;
+        let Answered { state, question, answer, cause } = answered;
         let state = read::<DiscoverableAuthentication>(state);
         let answer = read::<PublicKeyCredential>(answer.as_bytes());
         let (Some(state), Some(answer)) = (state, answer) else { return Ok(None) };
@@ -162,11 +163,11 @@ impl Factors {
         // SECURITY: the handle that the authenticator keeps must name the same user (section 7.2, step 6).
         let is_theirs = |kept: &Kept| answer.get_user_unique_id() == Some(kept.handle.as_bytes());
         let Some(kept) = self.opened(&user, &row).filter(is_theirs) else {
-            self.refuse_passkey(&user, request_id);
+            self.refuse_passkey(&user, cause);
             return Ok(None);
         };
         let checked = site.webauthn.finish_discoverable_authentication_v2(&answer, state, &kept.passkey);
-        Ok(self.take((&user, &row), question, checked, request_id).await?.then_some(user))
+        Ok(self.take((&user, &row), question, checked, cause).await?.then_some(user))
     }
 
     async fn take(
@@ -174,14 +175,14 @@ impl Factors {
         (user, row): (&UserId, &Row),
         question: Once,
         checked: WebauthnResult<AuthenticationResult>,
-        request_id: &str,
+        cause: Cause<'_>,
     ) -> Result<bool, EnrolError> {
         let (Some(mut kept), Ok(result)) = (self.opened(user, row), checked) else {
-            return Ok(self.refuse_passkey(user, request_id));
+            return Ok(self.refuse_passkey(user, cause));
         };
         // SECURITY: last, so that nobody makes the store write who shows nothing.
         if !self.spend(question.hash, question.until).await? {
-            return Ok(self.refuse_passkey(user, request_id));
+            return Ok(self.refuse_passkey(user, cause));
         }
         kept.passkey.update_credential(&result);
         let context = context(user, &row.id);
@@ -189,14 +190,14 @@ impl Factors {
         let (id, from, now) = (row.id.clone(), row.sealed.clone(), self.clock.now());
         // SECURITY: of two answers at once, one is taken: its counter is what the next must exceed.
         if !self.store.change(Change::Reseal { id, from, to: sealed, used: Some(now) }).await? {
-            return Ok(self.refuse_passkey(user, request_id));
+            return Ok(self.refuse_passkey(user, cause));
         }
-        self.note(EventKind::FactorAccepted, user, Some("passkey"), request_id);
+        self.note(EventKind::FactorAccepted, user, Some("passkey"), cause);
         Ok(true)
     }
 
-    fn refuse_passkey(&self, user: &UserId, request_id: &str) -> bool {
-        self.note(EventKind::FactorFailure, user, Some("passkey"), request_id);
+    fn refuse_passkey(&self, user: &UserId, cause: Cause<'_>) -> bool {
+        self.note(EventKind::FactorFailure, user, Some("passkey"), cause);
         false
     }
 

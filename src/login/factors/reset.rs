@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::Factors;
 use super::store::{AfterReset, Change, FactorStore, Reset};
+use crate::login::Cause;
 use crate::login::accounts::AccountsError;
 use crate::secret::Secret;
 use crate::telemetry::audit::EventKind;
@@ -67,7 +68,7 @@ impl Factors {
     }
 
     /// Removes what its user lost.
-    pub async fn after_reset(&self, reset: &Reset, request_id: &str) -> Result<(), AccountsError> {
+    pub async fn after_reset(&self, reset: &Reset, cause: Cause<'_>) -> Result<(), AccountsError> {
         let user = reset.user.clone();
         self.store
             .change(match reset.factors {
@@ -75,7 +76,7 @@ impl Factors {
                 AfterReset::Kept => Change::Right(user),
             })
             .await?;
-        self.note(EventKind::AccountReset, &reset.user, None, request_id);
+        self.note(EventKind::AccountReset, &reset.user, None, cause);
         Ok(())
     }
 }

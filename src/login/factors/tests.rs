@@ -1,5 +1,7 @@
 //! Factors over a real store: what is taken, how often, and by whom.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use tempfile::TempDir;
 
 use super::*;
@@ -51,7 +53,7 @@ impl House {
         let house = Self::new().await;
         let secret = TotpSecret::generate().unwrap();
         let code = house.code(&secret);
-        assert!(house.factors.add_totp(&alice(), &secret, &code, "r").await.unwrap());
+        assert!(house.factors.add_totp(&alice(), &secret, &code, CAUSE).await.unwrap());
         house.hand.advance(Duration::from_secs(30));
         (house, secret)
     }
@@ -63,7 +65,7 @@ impl House {
     }
 
     async fn show(&self, shown: Shown<'_>) -> Verdict {
-        self.factors.check(&alice(), shown, "r").await.unwrap()
+        self.factors.check(&alice(), shown, CAUSE).await.unwrap()
     }
 }
 
@@ -113,7 +115,7 @@ async fn of_guesses_at_once_one_is_looked_at() {
 #[tokio::test]
 async fn what_nobody_has_time_to_look_at_is_no_guess() {
     let (mut house, _) = House::with_totp().await;
-    let codes = house.factors.new_codes(&alice(), "r").await.unwrap();
+    let codes = house.factors.new_codes(&alice(), CAUSE).await.unwrap();
     let hasher = std::mem::replace(&mut house.factors.hasher, Hasher::always_busy());
     for _ in 0..=FREE_GUESSES {
         assert_eq!(house.show(Shown::Recovery("x")).await, Verdict::Busy);
@@ -137,22 +139,22 @@ fn the_wait_doubles_to_an_hour_and_ends_after_a_hundred() {
 #[tokio::test]
 async fn a_recovery_code_is_taken_once_and_others_go_when_new_ones_come() {
     let (house, _) = House::with_totp().await;
-    let codes = house.factors.new_codes(&alice(), "r").await.unwrap();
+    let codes = house.factors.new_codes(&alice(), CAUSE).await.unwrap();
     assert_eq!(codes.len(), 10);
     let [first, second, ..] = codes.as_slice() else { panic!("no codes") };
     assert_eq!(house.show(Shown::Recovery(first)).await, Verdict::Right(Factor::RecoveryCode));
     assert_eq!(house.show(Shown::Recovery(first)).await, Verdict::Wrong);
     assert_eq!(house.factors.of(&alice()).await.unwrap().codes_left, 9);
-    house.factors.new_codes(&alice(), "r").await.unwrap();
+    house.factors.new_codes(&alice(), CAUSE).await.unwrap();
     assert_eq!(house.show(Shown::Recovery(second)).await, Verdict::Wrong);
 }
 
 #[tokio::test]
 async fn with_the_last_factor_go_the_recovery_codes() {
     let (house, _) = House::with_totp().await;
-    house.factors.new_codes(&alice(), "r").await.unwrap();
+    house.factors.new_codes(&alice(), CAUSE).await.unwrap();
     let summary = house.factors.of(&alice()).await.unwrap();
-    assert!(house.factors.remove(&alice(), summary.totp.unwrap().id, "r").await.unwrap());
+    assert!(house.factors.remove(&alice(), summary.totp.unwrap().id, CAUSE).await.unwrap());
     assert_eq!(house.factors.of(&alice()).await.unwrap(), Summary::default());
 }
 
@@ -178,7 +180,7 @@ async fn a_link_serves_once_within_its_time_and_takes_what_was_lost() {
     assert!(house.factors.spend_reset(&token).await.unwrap().is_none());
     house.factors.give_back_reset(&token, spent).await;
     let spent = house.factors.spend_reset(&token).await.unwrap().unwrap();
-    house.factors.after_reset(&spent, "r").await.unwrap();
+    house.factors.after_reset(&spent, CAUSE).await.unwrap();
     assert!(!house.factors.of(&alice()).await.unwrap().has_second());
     let late = ResetToken::issue(&*house.factors.store, issue(AfterReset::Kept)).await.unwrap();
     house.hand.advance(HOUR);
@@ -203,3 +205,4 @@ async fn debug_shows_no_secret_of_a_code_that_is_typed() {
 }
 
 const HOUR: Duration = Duration::from_hours(1);
+const CAUSE: Cause<'static> = Cause { address: IpAddr::V4(Ipv4Addr::LOCALHOST), request_id: "r" };

@@ -13,7 +13,7 @@ fn a_factor_is_asked_for_after_the_password_and_before_any_session() {
     assert_eq!((answer.status, answer.location()), (303, "/page?a=b"));
     assert_eq!(visitor.page("/page?a=b").status, 200);
     assert_eq!(visitor.page("/mfa").status, 200, "the factor of the login counts");
-    gateway.audited(event::FACTOR_SUCCESS);
+    assert_eq!(gateway.audited(event::FACTOR_SUCCESS)["address"], "127.0.0.1");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Passkeys without an authenticator: what is told and written when there is none that fits.
 
 use super::*;
+use crate::harness::assumptions::event;
 
 #[test]
 fn an_answer_of_nobody_writes_nothing_and_is_in_the_trail() {
@@ -12,6 +13,8 @@ fn an_answer_of_nobody_writes_nothing_and_is_in_the_trail() {
         assert_eq!(visitor.submit(&form, &place).status, 403, "{answer}");
     }
     assert_eq!(spent(&gateway), 0);
+    let line = gateway.audited(event::LOGIN_FAILURE);
+    assert_eq!((&line["detail"], &line["address"]), (&"no passkey of anybody".into(), &"127.0.0.1".into()));
 }
 
 /// How many questions the store holds as answered.
