@@ -106,6 +106,7 @@ impl Portal {
             code: *wanted != Wanted::Passkey && has.totp.is_some(),
             recovery: *wanted != Wanted::Passkey && has.codes_left > 0,
             passkey: passkey.as_ref(),
+            elsewhere: has.hosts_elsewhere(visit.host_name()).map(|hosts| strings::passkey_elsewhere(&hosts)),
             alarm: objection.map(|objection| objection.text.as_str()),
         };
         asking(visit, "confirm.html", &context, passkey.as_ref(), objection)
@@ -180,5 +181,6 @@ struct ConfirmPage<'a> {
     code: bool,
     recovery: bool,
     passkey: Option<&'a Offer>,
+    elsewhere: Option<String>,
     alarm: Option<&'a str>,
 }

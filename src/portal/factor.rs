@@ -38,6 +38,7 @@ impl Portal {
             code: has.totp.is_some(),
             recovery: has.codes_left > 0,
             passkey: passkey.as_ref(),
+            elsewhere: has.hosts_elsewhere(visit.host_name()).map(|hosts| strings::passkey_elsewhere(&hosts)),
             alarm: objection.map(|objection| objection.text.as_str()),
         };
         let mut response = asking(visit, "factor.html", &context, passkey.as_ref(), objection);
@@ -74,6 +75,9 @@ impl Portal {
             return self.form(visit, StatusCode::FORBIDDEN, &filled);
         }
         proof.proofs = proof.proofs.with(factor, now);
+        if factor == Factor::RecoveryCode {
+            proof.next = self.way_after_recovery(visit, &proof).await?;
+        }
         self.begin_or_ask(visit, &proof).await
     }
 
@@ -89,6 +93,16 @@ impl Portal {
             Begun::AtLimit(sessions) => self.ask_which_to_end(visit, proof, &sessions, None),
             Begun::Fallen(fallen) => self.refuse_fallen(visit, proof, fallen),
         }
+    }
+
+    /// By the page of factors for somebody who has none that works on this host, and will run out of codes.
+    async fn way_after_recovery(&self, visit: &Visit<'_>, proof: &Proof) -> Result<ReturnTo, PortalError> {
+        let has = self.factors.of(&proof.identity.user).await?;
+        if has.hosts_elsewhere(visit.host_name()).is_none() {
+            return Ok(proof.next.clone());
+        }
+        let (portal, reason, next) = (visit.portal, strings::REASON_RECOVERY, proof.next.to_query());
+        Ok(ReturnTo::parse(&format!("{portal}/account/factors?reason={reason}&next={next}")))
     }
 
     /// What a form shows: the answer of a passkey, or a code of either kind.
@@ -121,5 +135,6 @@ struct FactorPage<'a> {
     code: bool,
     recovery: bool,
     passkey: Option<&'a Offer>,
+    elsewhere: Option<String>,
     alarm: Option<&'a str>,
 }

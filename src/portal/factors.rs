@@ -32,6 +32,7 @@ impl Portal {
         objection: Option<Objection>,
     ) -> Result<Response<Bytes>, PortalError> {
         let Summary { totp, passkeys, codes_left } = self.factors.of(&session.identity().user).await?;
+        let next = after_confirming(visit, ReturnTo::from_query(visit.query));
         let context = FactorsPage {
             token: self.form_token(session),
             alarm: objection.as_ref().map(|objection| objection.text.as_str()),
@@ -41,6 +42,7 @@ impl Portal {
             passkeys: passkeys.into_iter().map(Entry::of).collect(),
             codes_left: strings::codes_left(codes_left),
             can_add_passkey: Site::at(visit.host).is_some(),
+            next: Some(next.as_str()).filter(|next| *next != "/"),
         };
         let status = objection.as_ref().map_or(StatusCode::OK, |objection| objection.status);
         Ok(page::render(visit.place(), status, "factors.html", &context))
@@ -204,6 +206,7 @@ struct FactorsPage<'a> {
     passkeys: Vec<Entry>,
     codes_left: String,
     can_add_passkey: bool,
+    next: Option<&'a str>,
 }
 
 /// A factor in the list.

@@ -279,6 +279,11 @@ impl Visit<'_> {
         Device { user_agent: user_agent.unwrap_or_default(), address: self.client }
     }
 
+    /// The host without its port.
+    fn host_name(&self) -> &str {
+        self.host.rsplit_once(':').map_or(self.host, |(name, _)| name)
+    }
+
     const fn cause(&self) -> Cause<'_> {
         Cause { address: self.request.client, request_id: self.request.request_id }
     }

@@ -247,6 +247,8 @@ pub const LINK_DEAD: &str = "This link is no longer worth anything. Ask whoever 
 pub(super) const REASON_PASSWORD: &str = "password";
 /// After a factor was added.
 pub(super) const REASON_FACTOR_ADDED: &str = "added";
+/// After a login by a recovery code, for want of anything else that works there.
+pub(super) const REASON_RECOVERY: &str = "recovery";
 /// After a factor was removed.
 pub(super) const REASON_FACTOR_REMOVED: &str = "removed";
 
@@ -255,6 +257,9 @@ pub(super) fn changed(reason: Option<&str>) -> Option<&'static str> {
     Some(match reason? {
         REASON_PASSWORD => "Your password is changed.",
         REASON_FACTOR_ADDED => "Your second factor is set up.",
+        REASON_RECOVERY => {
+            "You signed in with a recovery code. Set up a second factor that works here, or continue."
+        }
         REASON_FACTOR_REMOVED => "The second factor is removed.",
         _ => return None,
     })
@@ -286,6 +291,13 @@ pub fn codes_left(count: usize) -> String {
         1 => "You have one recovery code left.".to_owned(),
         _ => format!("You have {count} recovery codes left."),
     }
+}
+
+/// Somebody has passkeys of other hosts only.
+#[must_use]
+pub fn passkey_elsewhere(hosts: &[&str]) -> String {
+    let hosts = hosts.join(", ");
+    format!("Your passkey works only where it was made: {hosts}. Here, use a recovery code.")
 }
 
 /// A browser and where it runs.

@@ -5,6 +5,7 @@
 //! several gateways pass the limit; one that nobody had time to look at is none; a code of either kind is taken
 //! once.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,6 +120,16 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// The hosts of the passkeys, each once, if the user has nothing else to show at `host`.
+    ///
+    /// A passkey works on the host where it was made, and nowhere else.
+    #[must_use]
+    pub fn hosts_elsewhere(&self, host: &str) -> Option<Vec<&str>> {
+        let hosts: BTreeSet<&str> = self.passkeys.iter().filter_map(|line| line.host.as_deref()).collect();
+        let is_elsewhere = self.totp.is_none() && !hosts.is_empty() && !hosts.contains(host);
+        is_elsewhere.then(|| hosts.into_iter().collect())
+    }
+
     /// Whether a login needs more than the password.
     #[must_use]
     pub const fn has_second(&self) -> bool {
@@ -137,6 +148,8 @@ pub struct Line {
     pub created: Timestamp,
     /// When it was shown last.
     pub last_used: Option<Timestamp>,
+    /// The host that a passkey belongs to.
+    pub host: Option<String>,
 }
 
 impl Factors {
@@ -156,8 +169,9 @@ impl Factors {
     pub async fn of(&self, user: &UserId) -> Result<Summary, AccountsError> {
         let held = self.store.of_user(user.clone()).await?;
         let mut summary = Summary { codes_left: held.codes.len(), ..Summary::default() };
-        for Row { id, kind, name, created, last_used, .. } in held.rows {
-            let line = Line { id, name, created, last_used };
+        for Row { id, kind, name, created, last_used, credential, .. } in held.rows {
+            let host = credential.map(|(_, host)| host);
+            let line = Line { id, name, created, last_used, host };
             match kind {
                 Kind::Totp => summary.totp = Some(line),
                 Kind::Passkey => summary.passkeys.push(line),

@@ -82,6 +82,25 @@ fn a_recovery_code_signs_in_once() {
 }
 
 #[test]
+fn a_passkey_of_another_host_is_named_and_another_factor_offered_after_a_recovery_code() {
+    let (_backend, gateway) = house();
+    let (_, _, codes) = with_factor(&gateway, "alice");
+    let database = rusqlite::Connection::open(gateway.folder.path("users.db")).expect("a database");
+    let move_away = "UPDATE factors SET kind = 'passkey', credential = x'01', host = 'other.test'";
+    assert_eq!(database.execute(move_away, []).expect("a passkey"), 1);
+    let (visitor, page) = factor_page(&gateway, "alice");
+    assert!(page.text().contains("only where it was made: other.test."), "{}", page.text());
+    let answer = show_recovery(&visitor, &page, &codes[0]);
+    assert_eq!(answer.status, 303, "{}", answer.text());
+    assert!(answer.location().starts_with(FACTORS), "{}", answer.location());
+    let offer = visitor.page(answer.location()).text();
+    assert!(offer.contains("Set up a second factor that works here"), "{offer}");
+    assert!(offer.contains("href=\"&#x2f;page?a=b\"") && offer.contains("account/factors/totp"), "{offer}");
+    let page = visitor.page("/.vestibule/confirm?for=factor&next=/");
+    assert!(page.text().contains("other.test"), "{}", page.text());
+}
+
+#[test]
 fn what_the_password_proved_opens_no_other_door() {
     let backend = Backend::start();
     let limited = setup(&backend).set("session.max_per_user", "1").set("session.at_limit", "'refuse'");
