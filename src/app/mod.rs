@@ -7,6 +7,7 @@
 mod at_rest;
 mod control;
 mod early;
+mod outdated;
 mod parts;
 mod reload;
 mod signals;
@@ -53,6 +54,7 @@ impl Gateway {
         let tls = Tls::new(&config.server.tls, certificates).map_err(Problems::one)?;
         let access = access_log(&config)?;
         let running = Arc::new(Running::open(config, ring, directory, tls.resolver(), clock).await?);
+        running.end_outdated_sessions().await;
         let settings = running.current.lock().await.server.clone();
         let factory = worker::factory(running.shared(), running.metrics.clone(), access.clone());
         let server = Server::start(listeners, &settings, &tls, factory, Arc::clone(&running.early))

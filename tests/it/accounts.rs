@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::harness::gateway::prepared;
-use crate::harness::{Backend, Folder, Gateway, PASSWORD, Setup};
+use crate::harness::{Backend, Client, Folder, Gateway, PASSWORD, Setup};
 use crate::servers::mariadb::MariaDb;
 use crate::servers::postgres::Postgres;
 
@@ -101,6 +101,28 @@ fn whoever_is_declared_otherwise_signs_in_again_and_nobody_else() {
         assert!(report.contains("sessions_ended: 1"), "{report}");
         assert_eq!((alice.get("/").status, bob.get("/").status), (200, 401), "{after}");
     }
+}
+
+#[test]
+fn a_start_ends_what_the_file_of_accounts_declares_otherwise_since() {
+    let backend = Backend::start();
+    let folder = prepared(Folder::new(), &setup(&backend, "file:users.toml"));
+    let declare = |folder: &Folder, groups: &str| {
+        let bob = person("bob", SHA1, &format!("groups = [{groups}]"));
+        folder.write("users.toml", &format!("{}{bob}", person("alice", SHA1, "")));
+    };
+    declare(&folder, "'admin', 'staff'");
+    let gateway = Gateway::start_in(folder);
+    let [alice, bob] = ["alice", "bob"].map(|user| {
+        let visitor = gateway.visitor();
+        assert_eq!(visitor.try_login("/", user, OLD_PASSWORD).status, 303);
+        visitor
+    });
+    let folder = gateway.stop();
+    declare(&folder, "'staff'");
+    let gateway = Gateway::start_in(folder);
+    let status = |visitor: &Client| visitor.moved_to(gateway.address()).get("/").status;
+    assert_eq!((status(&alice), status(&bob)), (200, 401));
 }
 
 #[test]
