@@ -11,6 +11,7 @@ use crate::admin::{Control, Desk, Doing, ReloadReport};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gateway::Shared;
+use crate::gateway::refusals::Refusals;
 use crate::gateway::snapshot::Snapshot;
 use crate::login::Login;
 use crate::login::accounts::Directory;
@@ -24,6 +25,7 @@ use crate::session::engine::Engine;
 use crate::session::keyring::KeyRing;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::reports::Reports;
 
 /// The parts of a running gateway that an administrator reaches.
 pub(super) struct Running {
@@ -39,6 +41,7 @@ pub(super) struct Running {
     pub certificates: Arc<Resolver>,
     pub audit: Audit,
     pub metrics: Metrics,
+    pub reports: Reports,
     pub clock: Clock,
     pub reload_succeeded: AtomicBool,
 }
@@ -78,11 +81,13 @@ impl Running {
             config.portal.clone(),
         );
         let snapshot = parts::snapshot(&config, None)?;
+        let reports = Reports::default();
         Ok(Self {
             early: Arc::new(ArcSwap::from_pointee(early::responses(&snapshot))),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             current: Mutex::new(config),
-            desk: Desk::new(engine.clone(), clock.clone()),
+            desk: Desk::new(engine.clone(), reports.clone(), clock.clone()),
+            reports,
             engine,
             login,
             factors,
@@ -102,6 +107,8 @@ impl Running {
             engine: self.engine.clone(),
             portal: Arc::clone(&self.portal),
             audit: self.audit.clone(),
+            reports: self.reports.clone(),
+            refusals: Refusals::default(),
             clock: self.clock.clone(),
         }
     }

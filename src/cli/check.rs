@@ -7,9 +7,10 @@ use super::place::ConfigPath;
 use super::report::Failure;
 use crate::app::Parts;
 use crate::clock::Clock;
+use crate::config::quantity::show_duration;
 use crate::gateway::fixed::Fixed;
 use crate::gateway::handling::{Caching, Handling};
-use crate::gateway::{Access, Route};
+use crate::gateway::{Access, Demand, Route, Second};
 
 pub(super) fn run(config: &ConfigPath) -> Result<String, Failure> {
     let file = config.find()?;
@@ -36,8 +37,20 @@ fn describe(route: &Route) -> String {
     }
     push_list(&mut line, "methods", &route.methods);
     push_list(&mut line, "networks", &route.networks);
+    push_list(&mut line, "hours", route.hours.as_slice());
+    push_demand(&mut line, route.demand);
+    push_list(&mut line, "only reports", &route.report_only);
     push_handling(&mut line, &route.handling);
     line
+}
+
+fn push_demand(line: &mut String, demand: Demand) {
+    match demand.second {
+        Second::NotAsked => {}
+        Second::Any => line.push_str("  mfa"),
+        Second::Passkey => line.push_str("  mfa: passkey"),
+    }
+    push_list(line, "fresh", demand.fresh.map(show_duration).as_slice());
 }
 
 fn push_handling(line: &mut String, handling: &Handling) {

@@ -14,6 +14,7 @@ mod quickstart;
 mod reload;
 mod report;
 mod reset;
+mod rules;
 mod run;
 mod sessions;
 mod span;
@@ -41,6 +42,7 @@ fn dispatch(arguments: Arguments) -> Result<Done, Failure> {
         Command::Check => check::run(&config),
         Command::Reload => reload::run(&config),
         Command::Explain(explain) => explain.run(&config),
+        Command::Report(report) => report.run(&config),
         Command::Keys(keys) => keys.run(&config),
         Command::Users(users) => users.run(&config),
         Command::Sessions(sessions) => sessions.run(&config),
@@ -72,6 +74,8 @@ enum Command {
     Reload,
     /// Say which route and which rule decide on a request
     Explain(explain::Explain),
+    /// Say what rules that only report would have refused, by route, rule and user
+    Report(rules::Report),
     /// The keys that sign cookies and seal sessions
     Keys(keys::Keys),
     /// The accounts that may sign in

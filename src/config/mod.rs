@@ -12,6 +12,7 @@ mod admin;
 pub mod change;
 mod handling;
 mod headers;
+mod hours;
 mod identity;
 mod keys;
 mod kind;
@@ -24,6 +25,7 @@ pub mod problem;
 pub mod quantity;
 mod read;
 mod reader;
+mod report_only;
 mod route;
 mod secret_text;
 mod server;
@@ -104,15 +106,17 @@ impl Config {
         let upstreams = upstream::read(root, folder);
         let portal = portal::read(root);
         let routes = route::read(root, &upstreams, &portal.path, &login.users);
+        let admin = admin::read(root, &server);
         let gateway = crate::gateway::Config {
             routes,
             identity: identity::read(root),
             headers: headers::read(root),
             trusted_proxies: server.trusted_proxies.clone(),
+            administrators: admin.groups.clone(),
         };
         Self {
             file: path.to_owned(),
-            admin: admin::read(root, &server),
+            admin,
             telemetry: log::read(root, &server.state_dir),
             state_dir: server.state_dir.clone(),
             server: server.into_config(tls),

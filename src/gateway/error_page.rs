@@ -8,9 +8,9 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use super::decision::loads_page;
 use super::handling::Maintenance;
 use super::record::Record;
-use super::reject::Reject;
+use super::reject::{Closed, Reject};
 use super::snapshot::Snapshot;
-use crate::portal::{ErrorPage, Place, Reader, ReturnTo, page};
+use crate::portal::{ErrorPage, Explained, Place, Reader, ReturnTo, page};
 use crate::proxy::{ForwardError, LargestPart};
 
 /// What the client can read.
@@ -33,8 +33,8 @@ impl Format {
 /// The response to a rejected request.
 #[must_use]
 pub fn response(snapshot: &Snapshot, reject: &Reject, format: Format, record: &Record) -> Response<Bytes> {
-    // A 401 is only ever given to what can not follow a redirect to the login page.
     match (format, reject) {
+        // A 401 is only ever given to what can not follow a redirect to the login page.
         (Format::Html, Reject::LoginNeeded(_) | Reject::StepUpNeeded(_)) | (Format::Json, _) => {
             json(reject, record)
         }
@@ -53,11 +53,15 @@ fn html(snapshot: &Snapshot, reject: &Reject, record: &Record) -> Response<Bytes
     let answer = reject.answer();
     let next = record.target().map(ReturnTo::of).unwrap_or_default();
     let reader = match (reject, &record.session) {
-        (Reject::Forbidden(_), Some(session)) => Reader::User(&session.identity().user, &next),
+        (Reject::Forbidden(_) | Reject::Closed(_), Some(session)) => {
+            Reader::User(&session.identity().user, &next)
+        }
         (Reject::Maintenance(_), _) => Reader::Waiting(&next),
         _ => Reader::Anybody,
     };
     let (happened, advice) = words(reject);
+    let identity = record.session.as_ref().map(|session| session.identity());
+    let is_told = record.is_explained && identity.is_some_and(|who| snapshot.is_administrator(who));
     page::error(&ErrorPage {
         place: Place { portal: &snapshot.portal, host: record.host() },
         status: answer.status,
@@ -66,6 +70,7 @@ fn html(snapshot: &Snapshot, reject: &Reject, record: &Record) -> Response<Bytes
         advice,
         request_id: record.request_id.as_str(),
         reader,
+        explained: if is_told { Explained::ByItsId } else { Explained::No },
     })
 }
 
@@ -74,6 +79,9 @@ fn words(reject: &Reject) -> (Cow<'_, str>, &'static str) {
     let answer = reject.answer();
     match reject {
         Reject::Maintenance(Maintenance { message: Some(message), .. }) => (message.into(), answer.advice),
+        Reject::Closed(Closed { opens: Some(opens), .. }) => {
+            (format!("{} It opens again at {opens}.", answer.happened).into(), answer.advice)
+        }
         Reject::Forward(ForwardError::HeadTooLarge(LargestPart::Header(name))) => {
             let advice = if name == header::COOKIE { answer.advice } else { ASK_THE_PEOPLE };
             (format!("{} The largest is `{name}`.", answer.happened).into(), advice)

@@ -20,6 +20,7 @@ use crate::session::record::Session;
 use crate::telemetry::access::AccessWriter;
 use crate::telemetry::access_line::AccessLine;
 use crate::telemetry::metrics::{Outcome, RequestCounters};
+use crate::telemetry::rule::Rule;
 
 /// Where a worker's finished requests are told.
 #[derive(Clone, Debug)]
@@ -49,6 +50,7 @@ impl Journal {
             duration: Duration::ZERO,
             outcome: Outcome::Refused.as_str(),
             reason: Some(unheard.reason),
+            spared: None,
             upstream: None,
             request_id: "-",
         });
@@ -101,6 +103,10 @@ pub struct Record {
     pub outcome: Outcome,
     /// Why it was refused, failed or ended before its time.
     pub reason: Option<&'static str>,
+    /// The part of the rule that would have refused it, had it not been told only to report that.
+    pub spared: Option<Rule>,
+    /// Whether why it was refused can be looked up by its id.
+    pub is_explained: bool,
     status: StatusCode,
     bytes: u64,
 }
@@ -133,6 +139,8 @@ impl Record {
             upstream: None,
             outcome: Outcome::Failed,
             reason: None,
+            spared: None,
+            is_explained: false,
             status: StatusCode::INTERNAL_SERVER_ERROR,
             bytes: 0,
         })
@@ -201,6 +209,7 @@ impl Record {
             duration,
             outcome: self.outcome.as_str(),
             reason: self.reason,
+            spared: self.spared,
             upstream: self.upstream.as_ref().map(|upstream| upstream.name()),
             request_id: self.request_id.as_str(),
         });
@@ -211,6 +220,9 @@ impl Drop for Record {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         self.journal.counters.count(self.outcome, self.status.as_u16(), duration, self.bytes);
+        if let Some(rule) = self.spared {
+            self.journal.counters.count_spared(rule);
+        }
         if let Some(access) = &self.journal.access {
             self.line(access, duration);
         }

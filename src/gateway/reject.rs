@@ -3,6 +3,8 @@
 //! Invariant: the match in [`Reject::answer`] has no `_` arm, and nothing in a public text names a
 //! backend, an address or a file.
 
+use std::time::Duration;
+
 use http::{HeaderValue, StatusCode, header};
 
 use super::canonical::{Ambiguity, Malformed};
@@ -37,6 +39,8 @@ pub enum Reject {
     StepUpNeeded(String),
     /// Somebody is signed in (or it does not matter who) and may not pass.
     Forbidden(Forbidden),
+    /// The route is closed at this hour.
+    Closed(Closed),
     /// The session store or the account database did not answer, and what it said.
     StoreUnavailable(String),
     /// A part of ours has too much to do, and which.
@@ -51,6 +55,15 @@ pub enum Reject {
     Forward(ForwardError),
     /// Something of ours went wrong, and what.
     Internal(String),
+}
+
+/// When a route that is closed at this hour opens again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// When, for people; none if that is not known.
+    pub opens: Option<String>,
+    /// How long until then.
+    pub wait: Option<Duration>,
 }
 
 /// What a person and a program are told.
@@ -84,6 +97,7 @@ impl Reject {
             Self::LoginNeeded(_) => LOGIN_NEEDED,
             Self::StepUpNeeded(_) => STEP_UP_NEEDED,
             Self::Forbidden(_) => FORBIDDEN,
+            Self::Closed(_) => CLOSED,
             Self::StoreUnavailable(_) => STORE_UNAVAILABLE,
             Self::Busy(_) => BUSY,
             Self::FormTooLarge => BODY_TOO_LARGE,
@@ -110,6 +124,10 @@ impl Reject {
             Self::Maintenance(maintenance) => {
                 let seconds = maintenance.retry_after.as_secs().max(1);
                 (header::RETRY_AFTER, Some(HeaderValue::from(seconds)))
+            }
+            Self::Closed(Closed { wait: Some(wait), .. }) => {
+                let seconds = wait.as_millis().div_ceil(1000);
+                (header::RETRY_AFTER, HeaderValue::try_from(seconds.to_string()).ok())
             }
             _ if self.answer().status == StatusCode::SERVICE_UNAVAILABLE => {
                 (header::RETRY_AFTER, Some(HeaderValue::from_static("5")))
@@ -280,6 +298,15 @@ answer!(
     "You may not see this page",
     "The rules of this service do not let you in here.",
     "If you think they should, ask the people who run it."
+);
+answer!(
+    CLOSED,
+    FORBIDDEN,
+    Forbidden,
+    "closed",
+    "This is closed at the moment",
+    "It can be used only at certain hours.",
+    "Come back then. If you think it should be open, ask the people who run it."
 );
 answer!(
     STORE_UNAVAILABLE,

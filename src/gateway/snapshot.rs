@@ -15,6 +15,7 @@ use super::reject::Reject;
 use super::route::{Backend, Place, RouteTable};
 use super::security_headers::SecurityHeaders;
 use super::{Config, HeadersConfig, Route};
+use crate::identity::{Group, Identity};
 use crate::proxy::{TrailerFilter, Upstream, UpstreamConfig, UpstreamError, body};
 
 /// The configuration of the moment.
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub common: HeadersConfig,
     /// Networks whose word on addresses is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whose members are told why a request was refused.
+    pub administrators: Vec<Group>,
     /// Bounds for requests.
     pub limits: RequestLimits,
     /// The prefix of our own pages.
@@ -86,6 +89,7 @@ impl Snapshot {
             headers: SecurityHeaders::new(&config.headers),
             common: config.headers.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
+            administrators: config.administrators.clone(),
             limits,
             portal: portal.to_owned(),
             upstreams,
@@ -97,6 +101,12 @@ impl Snapshot {
     #[must_use]
     pub fn portal_page<'a>(&self, path: &'a str) -> Option<&'a str> {
         below(&self.portal, path)
+    }
+
+    /// Whether `identity` is told why a request was refused.
+    #[must_use]
+    pub fn is_administrator(&self, identity: &Identity) -> bool {
+        self.administrators.iter().any(|group| identity.groups.contains(group))
     }
 
     /// Whether `peer` is believed about the client's address.

@@ -33,6 +33,7 @@ mod continuing;
 pub mod csrf;
 mod device;
 mod enrolment;
+mod explanation;
 mod factor;
 mod factors;
 mod form;
@@ -55,8 +56,9 @@ mod vault;
 
 pub use builtin::{BuiltinPage, builtin};
 pub use continuing::{Interrupted, Waiting};
+pub use explanation::{ExplanationPage, explanation, no_explanation};
 pub use login::REASON_EXPIRED;
-pub use page::{ErrorPage, Place, Reader};
+pub use page::{ErrorPage, Explained, Place, Reader};
 pub use return_to::ReturnTo;
 pub use session_info::CHALLENGE;
 pub use vault::RingVault;

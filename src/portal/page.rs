@@ -68,6 +68,17 @@ pub struct ErrorPage<'a> {
     pub request_id: &'a str,
     /// Who reads it.
     pub reader: Reader<'a>,
+    /// Whether they may look up why.
+    pub explained: Explained,
+}
+
+/// Whether the reader of an error page may look up why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Explained {
+    /// They are an administrator, and it is known.
+    ByItsId,
+    /// Not here.
+    No,
 }
 
 /// Who reads an error page.
@@ -104,6 +115,7 @@ pub fn error(page: &ErrorPage<'_>) -> Response<Bytes> {
         user,
         next: next.as_deref(),
         again,
+        is_explained: page.explained == Explained::ByItsId,
     };
     render(page.place, page.status, "error.html", &context)
 }
@@ -188,12 +200,13 @@ struct ErrorContext<'a> {
     user: Option<&'a str>,
     next: Option<&'a str>,
     again: Option<&'a str>,
+    is_explained: bool,
 }
 
 const PERMISSIONS: &str = "accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), usb=()";
 
 /// All of them end in `.html`: that is what turns escaping on.
-const SOURCES: [(&str, &str); 17] = [
+const SOURCES: [(&str, &str); 18] = [
     ("builtin.html", include_str!("templates/builtin.html")),
     ("base.html", include_str!("templates/base.html")),
     ("login.html", include_str!("templates/login.html")),
@@ -210,6 +223,7 @@ const SOURCES: [(&str, &str); 17] = [
     ("reset.html", include_str!("templates/reset.html")),
     ("continue.html", include_str!("templates/continue.html")),
     ("passkey.html", include_str!("templates/passkey.html")),
+    ("explanation.html", include_str!("templates/explanation.html")),
     ("error.html", include_str!("templates/error.html")),
 ];
 
@@ -244,6 +258,7 @@ mod tests {
             advice: "Ask whoever runs this site.",
             request_id: "r-1",
             reader,
+            explained: Explained::No,
         })
     }
 
