@@ -53,7 +53,9 @@ pub fn rejected(
     };
     tracing::debug!(request_id = %record.request_id, reason = reject.reason(), "request not served");
     let mut response = error_page::response(snapshot, reject, format, record);
-    reject.add_headers(response.headers_mut());
+    if !matches!(format, Format::Grpc(_)) || answer.status == StatusCode::BAD_REQUEST {
+        reject.add_headers(response.headers_mut());
+    }
     own(snapshot, response)
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::decision::loads_page;
+use super::grpc;
 use super::handling::Maintenance;
 use super::record::Record;
 use super::reject::{Closed, Reject};
@@ -20,13 +21,19 @@ pub enum Format {
     Html,
     /// JSON for scripts.
     Json,
+    /// A status in the terms of gRPC.
+    Grpc(grpc::Dialect),
 }
 
 impl Format {
-    /// A browser that loads a page says so, whatever the method.
+    /// A browser that loads a page says so, whatever the method; a gRPC client by its content type.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
-        if loads_page(headers) { Self::Html } else { Self::Json }
+        match grpc::Dialect::of(headers) {
+            Some(dialect) => Self::Grpc(dialect),
+            None if loads_page(headers) => Self::Html,
+            None => Self::Json,
+        }
     }
 }
 
@@ -34,6 +41,10 @@ impl Format {
 #[must_use]
 pub fn response(snapshot: &Snapshot, reject: &Reject, format: Format, record: &Record) -> Response<Bytes> {
     match (format, reject) {
+        (Format::Grpc(dialect), _) => {
+            let (happened, advice) = words(reject);
+            grpc::trailers_only(dialect, reject.answer().status, &format!("{happened} {advice}"))
+        }
         // A 401 is only ever given to what can not follow a redirect to the login page.
         (Format::Html, Reject::LoginNeeded(_) | Reject::StepUpNeeded(_)) | (Format::Json, _) => {
             json(reject, record)

@@ -20,6 +20,7 @@ pub mod explain;
 mod explanation_page;
 pub mod fixed;
 mod form;
+mod grpc;
 pub mod handling;
 pub mod hours;
 pub mod identity_headers;

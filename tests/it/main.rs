@@ -25,6 +25,7 @@ mod errors;
 mod explanations;
 mod factors;
 mod gateways;
+mod grpc;
 mod harness;
 mod headers;
 mod hours;
