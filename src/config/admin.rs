@@ -19,7 +19,7 @@ pub(super) fn read(root: &mut Section<'_>, server: &Server) -> Config {
         Config {
             socket: socket.unwrap_or_else(|| server.state_dir.join("admin.sock")),
             listen: listen.unwrap_or_else(|| Some(SocketAddr::from(([127, 0, 0, 1], PORT)))),
-            groups: section.list("groups", Empty::Refused, group).unwrap_or_default(),
+            groups: section.list("groups", Empty::Allowed, group).unwrap_or_default(),
         }
     })
 }
