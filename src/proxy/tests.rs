@@ -15,9 +15,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::LocalRuntime;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::*;
+
+mod over_http2;
 
 #[test]
 fn one_connection_serves_one_request_after_the_other() {
