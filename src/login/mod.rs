@@ -83,9 +83,10 @@ impl Login {
         clock: Clock,
         audit: Audit,
     ) -> Result<Self, OpenError> {
+        let hasher = Hasher::start(HashingConfig::default())?;
+        hasher.expect(directory.iter().flat_map(Directory::hashes));
         let accounts = Accounts::at(&config.users, directory).await?;
         let factors = factors::store_of(&accounts, &config.factors).await?;
-        let hasher = Hasher::start(HashingConfig::default())?;
         let shared = Shared::open(counters).await;
         let login = Self::new(accounts, hasher, config.throttle, clock, audit);
         Ok(Self { factors, throttle: login.throttle.sharing(shared), ..login })
@@ -111,6 +112,7 @@ impl Login {
 
     /// Takes over what the file of accounts declares now; answers whether that is anything new.
     pub fn take_over(&self, directory: Directory) -> bool {
+        self.hasher.expect(directory.hashes());
         self.accounts.replace(directory)
     }
 
@@ -501,6 +503,62 @@ mod tests {
         let (least, most) = (undisturbed.iter().min().unwrap(), undisturbed.iter().max().unwrap());
         assert!(*most < least.mul_f64(1.3), "{:?} {undisturbed:?}", attempts.map(|attempt| attempt.0));
     }
+
+    #[tokio::test]
+    async fn time_tells_no_hash_of_another_program_from_another_or_from_nobody() {
+        let often = Rate { count: 100_000, period: Duration::from_secs(1) };
+        let throttle = ThrottleConfig { per_account: often, per_address: often };
+        let hashing = HashingConfig { threads: 1, memory: 1024, ..HashingConfig::default() };
+        let house = House::new(hashing, throttle).await;
+        for (name, hash) in FOREIGN {
+            let now = house.login.clock.now();
+            house.login.accounts.add(&user(name), hash.to_owned(), Profile::default(), now).await.unwrap();
+            house.attempt(name, "wrong").await;
+        }
+        house.login.accounts.disable(&user("bcrypt-4")).await.unwrap();
+        let names: Vec<&str> =
+            FOREIGN.iter().map(|(name, _)| *name).chain(["nobody", "alice", "dora", "not a name"]).collect();
+        let mut times = vec![Vec::new(); names.len()];
+        for round in 0..41 {
+            for turn in 0..names.len() {
+                let which = (round + turn) % names.len();
+                let stopwatch = Stopwatch::start();
+                assert_eq!(house.attempt(names[which], "wrong").await, Outcome::Refused);
+                times[which].push(stopwatch.elapsed());
+            }
+        }
+        let undisturbed: Vec<Duration> = times.iter_mut().map(|times| undisturbed(times)).collect();
+        let (least, most) = (undisturbed.iter().min().unwrap(), undisturbed.iter().max().unwrap());
+        assert!(*most < least.mul_f64(1.3), "{names:?} {undisturbed:?}");
+    }
+
+    /// Hashes of little and of much work in each family; nobody knows most of these passwords.
+    const FOREIGN: [(&str, &str); 12] = [
+        ("bcrypt-4", "$2y$04$tMp5JKtL2Enn417qVqCFd.nCSVsHGreItFbJuo/z3uGeh67zabz4S"),
+        ("bcrypt-7", "$2y$07$tMp5JKtL2Enn417qVqCFd.nCSVsHGreItFbJuo/z3uGeh67zabz4S"),
+        ("argon2-1", "$argon2id$v=19$m=512,t=1,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE"),
+        (
+            "argon2-8",
+            "argon2$argon2id$v=19$m=4096,t=2,p=4$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE",
+        ),
+        ("apr1", "$apr1$xBbcD9Wz$WTuu4Dh9IaAydWcjWxdzU/"),
+        ("sha256", "$5$saltstring$aXLr59fnwrVg6Wz/o5uKtjZU0xGSbMc6YxPqiHv2NE."),
+        (
+            "sha512",
+            "$6$saltstring$Vy1qkR4howG25g0MrA26uBcI9k9c5cxzfoR6VfYPEDH6Qz8CJGsLsSf6i7jmz6/3LKpWlmhxHaJqvorDx2KhI.",
+        ),
+        ("ssha", "{SSHA}xlhten4Md/YT2nnyAWAZPmLCalhzYWx0c2FsdA=="),
+        ("pbkdf2-1", "pbkdf2_sha256$1000$seasalt$B4Z5Cum0PMgRdOBgciYsdCAY1DcYMltvBCObhdQxhHU="),
+        ("pbkdf2-20", "pbkdf2_sha256$20000$seasalt$B4Z5Cum0PMgRdOBgciYsdCAY1DcYMltvBCObhdQxhHU="),
+        (
+            "scrypt-8",
+            "scrypt:256:8:1$seasalt$a8a1120807e544fb3aed23d978876af0a9ac1e9079d349c847e29b899218c7bce6ead842349617ae31a982580bbf26f727c04ed3bb430810319bd44b203e88d0",
+        ),
+        (
+            "scrypt-11",
+            "scrypt:2048:8:1$seasalt$a8a1120807e544fb3aed23d978876af0a9ac1e9079d349c847e29b899218c7bce6ead842349617ae31a982580bbf26f727c04ed3bb430810319bd44b203e88d0",
+        ),
+    ];
 
     /// The quickest tenth: a busy machine makes attempts longer, never shorter.
     fn undisturbed(times: &mut [Duration]) -> Duration {

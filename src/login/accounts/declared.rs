@@ -37,6 +37,11 @@ impl Directory {
         }
         is_free
     }
+
+    /// The hashes of all passwords.
+    pub(in crate::login) fn hashes(&self) -> impl Iterator<Item = &str> {
+        self.people.values().map(|person| person.hash.as_str())
+    }
 }
 
 /// The accounts of the file that was read last.

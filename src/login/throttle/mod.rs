@@ -310,6 +310,29 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_for_whose_failures() {
+        let device = || Origin::Known(DeviceId([1; 16]));
+        let table = [
+            ("alice", stranger("192.0.2.1"), true),
+            ("alice", stranger("192.0.2.200"), true),
+            (" ALICE", stranger("192.0.2.1"), true),
+            ("alice", stranger("::ffff:192.0.2.1"), true),
+            ("alice", stranger("192.0.3.1"), false),
+            ("alice", stranger("2001:db8::1"), false),
+            ("alice", device(), false),
+            ("bob", stranger("192.0.2.1"), false),
+            ("alice@example.com", stranger("192.0.2.1"), false),
+        ];
+        for (user, origin, waits) in table {
+            let (throttle, _) = throttle();
+            for _ in 0..3 {
+                assert!(fails(&throttle, "alice", "192.0.2.1"));
+            }
+            assert_eq!(reserve(&throttle, user, origin).is_err(), waits, "{user} {origin:?}");
+        }
+    }
+
+    #[test]
     fn an_account_that_is_attacked_from_many_networks_is_limited_at_last() {
         let (throttle, hand) = throttle();
         for number in 0..30_u8 {
