@@ -24,6 +24,7 @@ mod durability;
 mod errors;
 mod explanations;
 mod factors;
+mod flood;
 mod gateways;
 mod grpc;
 mod harness;
