@@ -54,14 +54,27 @@ fn what_is_no_part_of_the_rule_is_refused_all_the_same() {
 }
 
 #[test]
-fn a_guest_whose_session_store_is_silent_stays_a_guest() {
-    // What an unknown caller may do is never more than what a guest may do on such a route.
+fn a_forged_session_is_no_session_there_either() {
     let backend = Backend::start();
     let gateway = Gateway::start(&trial(&backend, "report_only = true"));
     let forged = format!("__Host-vestibule={}", "A".repeat(80));
     assert_eq!(gateway.visitor().ask("GET", "/trial").header("cookie", &forged).send().status, 200);
     let received = backend.received();
     assert_eq!((received.header("x-user-id"), received.header("cookie")), ("", ""));
+}
+
+#[test]
+fn where_guests_pass_a_silent_session_store_makes_guests_of_callers() {
+    let backend = Backend::start();
+    let setup = trial(&backend, "report_only = true");
+    let gateway = Gateway::start(&setup);
+    let alice = gateway.visitor().signed_in_as("alice");
+    let silent = gateway.twin(&trial(&backend, "report_only = true").store("redis://127.0.0.1:1"));
+    let alice = alice.moved_to(silent.address());
+    assert_eq!((alice.get("/trial").status, alice.get("/").status), (200, 503));
+    assert_eq!(backend.received().header("x-user-id"), "");
+    let silent = gateway.twin(&trial(&backend, "report_only = ['groups']").store("redis://127.0.0.1:1"));
+    assert_eq!(alice.moved_to(silent.address()).get("/trial").status, 503);
 }
 
 #[test]
