@@ -10,14 +10,16 @@ use super::handling::Maintenance;
 use super::record::Record;
 use super::reject::Reject;
 use super::snapshot::Snapshot;
+use crate::portal::languages::Language;
+use crate::portal::strings::{ErrorWords, Errors};
 use crate::portal::{ErrorPage, Place, Reader, ReturnTo, page};
 use crate::proxy::{ForwardError, LargestPart};
 
 /// What the client can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// A page for people.
-    Html,
+    /// A page for people, in the language that they read.
+    Html(Language),
     /// JSON for scripts.
     Json,
 }
@@ -26,7 +28,7 @@ impl Format {
     /// A browser that loads a page says so, whatever the method.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
-        if loads_page(headers) { Self::Html } else { Self::Json }
+        if loads_page(headers) { Self::Html(Language::default()) } else { Self::Json }
     }
 }
 
@@ -35,10 +37,10 @@ impl Format {
 pub fn response(snapshot: &Snapshot, reject: &Reject, format: Format, record: &Record) -> Response<Bytes> {
     // A 401 is only ever given to what can not follow a redirect to the login page.
     match (format, reject) {
-        (Format::Html, Reject::LoginNeeded(_) | Reject::StepUpNeeded(_)) | (Format::Json, _) => {
+        (Format::Html(_), Reject::LoginNeeded(_) | Reject::StepUpNeeded(_)) | (Format::Json, _) => {
             json(reject, record)
         }
-        (Format::Html, _) => html(snapshot, reject, record),
+        (Format::Html(language), _) => html(snapshot, reject, language, record),
     }
 }
 
@@ -49,7 +51,7 @@ pub fn plain(status: StatusCode, title: &str) -> Response<Bytes> {
     with_type(status, "text/plain; charset=utf-8", body.into())
 }
 
-fn html(snapshot: &Snapshot, reject: &Reject, record: &Record) -> Response<Bytes> {
+fn html(snapshot: &Snapshot, reject: &Reject, language: Language, record: &Record) -> Response<Bytes> {
     let answer = reject.answer();
     let next = record.target().map(ReturnTo::of).unwrap_or_default();
     let reader = match (reject, &record.session) {
@@ -57,37 +59,50 @@ fn html(snapshot: &Snapshot, reject: &Reject, record: &Record) -> Response<Bytes
         (Reject::Maintenance(_), _) => Reader::Waiting(&next),
         _ => Reader::Anybody,
     };
-    let (happened, advice) = words(reject);
+    let words = Words::of(reject, &language.words().errors);
     page::error(&ErrorPage {
-        place: Place { portal: &snapshot.portal, host: record.host() },
+        place: Place { portal: &snapshot.portal, host: record.host(), language },
         status: answer.status,
-        title: answer.title,
-        happened: &happened,
-        advice,
+        title: words.title,
+        happened: &words.happened,
+        advice: words.advice,
         request_id: record.request_id.as_str(),
         reader,
     })
 }
 
-/// What happened and what to do, where more is known of it than [`Reject::answer`] says.
-fn words(reject: &Reject) -> (Cow<'_, str>, &'static str) {
-    let answer = reject.answer();
-    match reject {
-        Reject::Maintenance(Maintenance { message: Some(message), .. }) => (message.into(), answer.advice),
-        Reject::Forward(ForwardError::HeadTooLarge(LargestPart::Header(name))) => {
-            let advice = if name == header::COOKIE { answer.advice } else { ASK_THE_PEOPLE };
-            (format!("{} The largest is `{name}`.", answer.happened).into(), advice)
+/// What a person is told, with what is known beyond [`Reject::answer`].
+struct Words<'a> {
+    title: &'a str,
+    happened: Cow<'a, str>,
+    advice: &'a str,
+}
+
+impl<'a> Words<'a> {
+    fn of(reject: &'a Reject, errors: &'a Errors) -> Self {
+        let ErrorWords { title, happened, advice } = (reject.answer().words)(errors);
+        let ordinary = Self { title, happened: happened.into(), advice };
+        match reject {
+            Reject::Maintenance(Maintenance { message: Some(message), .. }) => {
+                Self { happened: message.into(), ..ordinary }
+            }
+            Reject::Forward(ForwardError::HeadTooLarge(LargestPart::Header(name))) => {
+                // No browser makes another header that large.
+                let advice = if name == header::COOKIE { advice } else { &errors.ask_the_people };
+                Self { happened: errors.told_largest(happened, name.as_str()).into(), advice, ..ordinary }
+            }
+            _ => ordinary,
         }
-        _ => (answer.happened.into(), answer.advice),
     }
 }
 
 fn json(reject: &Reject, record: &Record) -> Response<Bytes> {
     let answer = reject.answer();
-    let (happened, advice) = words(reject);
+    // Programs and those who read their logs get one language.
+    let words = Words::of(reject, &Language::English.words().errors);
     let mut value = serde_json::json!({
         "error": answer.code,
-        "message": format!("{happened} {advice}"),
+        "message": format!("{} {}", words.happened, words.advice),
         "request_id": record.request_id.as_str(),
     });
     let place = match reject {
@@ -107,6 +122,3 @@ fn with_type(status: StatusCode, content_type: &'static str, body: Bytes) -> Res
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
-
-/// What helps against a header that no browser makes.
-const ASK_THE_PEOPLE: &str = "Ask the people who run this service.";

@@ -324,7 +324,11 @@ impl Gateway {
                 return Ok(Answered::Own(builtin::page(
                     &request,
                     permit.identity(),
-                    portal::Place { portal: &snapshot.portal, host: record.host() },
+                    portal::Place {
+                        portal: &snapshot.portal,
+                        host: record.host(),
+                        language: portal::languages::Language::default(),
+                    },
                 )));
             }
             Backend::None => {

@@ -15,7 +15,7 @@ use super::csrf::{self, Nonce};
 use super::login::{Begun, Filled};
 use super::proof::{Proof, Refused};
 use super::sessions::Line;
-use super::{Portal, PortalError, ReturnTo, Visit, page, strings};
+use super::{Portal, PortalError, ReturnTo, Visit, page};
 use crate::session::engine::Presented;
 use crate::session::record::Session;
 
@@ -30,10 +30,10 @@ impl Portal {
     ) -> Result<Response<Bytes>, PortalError> {
         let (ring, nonce, now) = (self.engine.ring(), Nonce::of_browser(visit.headers)?, self.clock.now());
         let Some(sealed) = proof.seal(&ring, &nonce) else {
-            let filled = Filled::new(proof.next.clone()).alarmed(strings::AT_LIMIT.to_owned());
+            let filled = Filled::new(proof.next.clone()).alarmed(visit.words().at_limit_stuck.clone());
             return self.form(visit, StatusCode::CONFLICT, &filled);
         };
-        let (sessions, more) = Line::some(sessions, None, now);
+        let (sessions, more) = Line::some(sessions, None, now, visit.words());
         let token = csrf::login_token(&ring, &nonce, now);
         let context =
             AtLimitPage { token, proof: sealed, next: proof.next.to_query().into(), sessions, more, alarm };
@@ -73,7 +73,7 @@ impl Portal {
             Begun::SignedIn(response) => self.spend_nonce(visit, response),
             Begun::FactorNeeded(has) => self.ask_factor(visit, &proof, &has, None).await,
             Begun::AtLimit(sessions) => {
-                self.ask_which_to_end(visit, &proof, &sessions, Some(strings::STILL_AT_LIMIT))
+                self.ask_which_to_end(visit, &proof, &sessions, Some(&visit.words().still_at_limit))
             }
             Begun::Disabled => self.refuse(visit, Filled::of(&proof)),
         }
@@ -89,7 +89,7 @@ impl Portal {
             Refused::Expired(proof) => Filled::of(proof),
             Refused::Untrusted => Filled::new(ReturnTo::default()),
         };
-        self.form(visit, StatusCode::FORBIDDEN, &filled.alarmed(strings::PROOF_EXPIRED.to_owned()))
+        self.form(visit, StatusCode::FORBIDDEN, &filled.alarmed(visit.words().proof_expired.clone()))
     }
 }
 

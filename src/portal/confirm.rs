@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::passkeys::Offer;
 use super::proving::{Objection, asking, with_cookies};
-use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, csrf, known_device, page, strings};
+use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, csrf, known_device, page};
 use crate::identity::{Factor, UserId};
 use crate::login::factors::Summary;
 use crate::login::{Attempt, Outcome};
@@ -54,7 +54,7 @@ impl Portal {
         let asked = Asked { wanted: Wanted::of(visit.field("for").as_deref()), next, has, passkey };
         if let Err(forged) = self.check_session_form(visit, &session) {
             self.note_forgery(visit, forged);
-            return Ok(self.confirm_page(visit, &session, &asked, Some(&Objection::stale())));
+            return Ok(self.confirm_page(visit, &session, &asked, Some(&Objection::stale(visit.words()))));
         }
         match self.look_at(visit, session.id().as_bytes(), user).await? {
             Ok(factor) => Ok(match self.elevate(&session, factor).await? {
@@ -72,7 +72,7 @@ impl Portal {
         user: &UserId,
     ) -> Result<Result<Factor, Objection>, PortalError> {
         let Some(password) = visit.field("password") else {
-            return Ok(Objection::of(self.check_shown(visit, binding, user).await?));
+            return Ok(Objection::of(visit.words(), self.check_shown(visit, binding, user).await?));
         };
         let attempt = Attempt {
             user: user.as_str(),
@@ -83,9 +83,9 @@ impl Portal {
         };
         Ok(match self.login.attempt(attempt).await? {
             Outcome::Proved(..) => Ok(Factor::Password),
-            Outcome::Refused => Err(Objection::refused(strings::PASSWORD_REFUSED)),
-            Outcome::Throttled { retry_after } => Err(Objection::wait(retry_after)),
-            Outcome::Busy => Err(Objection::busy()),
+            Outcome::Refused => Err(Objection::refused(&visit.words().password_refused)),
+            Outcome::Throttled { retry_after } => Err(Objection::wait(visit.words(), retry_after)),
+            Outcome::Busy => Err(Objection::busy(visit.words())),
         })
     }
 

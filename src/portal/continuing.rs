@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::csrf::{self, Nonce};
 use super::kept::{KeptForm, Owner};
 use super::kept_fields::{Fields, is_form};
-use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, page, strings};
+use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, page};
 use crate::identity::UserId;
 use crate::session::record::Session;
 
@@ -117,7 +117,7 @@ impl Portal {
     ) -> Response<Bytes> {
         let (status, alarm) = match shown {
             Some(_) => (StatusCode::OK, None),
-            None => (StatusCode::NOT_FOUND, Some(strings::FORM_GONE)),
+            None => (StatusCode::NOT_FOUND, Some(&*visit.words().form_gone)),
         };
         let (fields, target) = shown.unzip();
         let context = ContinuePage {

@@ -14,7 +14,7 @@ use super::login::{Begun, Filled};
 use super::passkeys::Offer;
 use super::proof::Proof;
 use super::proving::{Objection, asking};
-use super::{Portal, PortalError, ReturnTo, Visit, strings};
+use super::{Portal, PortalError, ReturnTo, Visit};
 use crate::identity::{Factor, UserId};
 use crate::login::factors::{Shown, Summary, Verdict};
 
@@ -61,7 +61,7 @@ impl Portal {
             return self.refuse(visit, Filled::of(&proof));
         }
         let verdict = self.check_shown(visit, nonce.as_bytes(), &user).await?;
-        let factor = match Objection::of(verdict) {
+        let factor = match Objection::of(visit.words(), verdict) {
             Ok(factor) => factor,
             Err(objection) => {
                 let has = self.factors.of(&user).await?;
@@ -70,7 +70,7 @@ impl Portal {
         };
         // SECURITY: a page that comes again from the history signs nobody in.
         if !self.factors.spend(Sha256::digest(&sealed).into(), proof.ends_at()).await? {
-            let filled = Filled::of(&proof).alarmed(strings::PROOF_EXPIRED.to_owned());
+            let filled = Filled::of(&proof).alarmed(visit.words().proof_expired.clone());
             return self.form(visit, StatusCode::FORBIDDEN, &filled);
         }
         proof.proofs = proof.proofs.with(factor, now);

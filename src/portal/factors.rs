@@ -35,11 +35,11 @@ impl Portal {
         let context = FactorsPage {
             token: self.form_token(session),
             alarm: objection.as_ref().map(|objection| objection.text.as_str()),
-            note: strings::changed(visit.query_value("reason")),
+            note: visit.words().changed(visit.query_value("reason")),
             has_any: totp.is_some() || !passkeys.is_empty(),
             totp: totp.map(Entry::of),
             passkeys: passkeys.into_iter().map(Entry::of).collect(),
-            codes_left: strings::codes_left(codes_left),
+            codes_left: visit.words().told_codes(codes_left),
             can_add_passkey: Site::at(visit.host).is_some(),
         };
         let status = objection.as_ref().map_or(StatusCode::OK, |objection| objection.status);
@@ -72,11 +72,11 @@ impl Portal {
         let opened = Enrolment::open(&sealed, &self.engine.ring(), &session, self.clock.now());
         let (Some(enrolment), false) = (opened, is_stale) else {
             let fresh = Enrolment::begin(self.clock.now())?;
-            return self.totp_page(visit, &session, &fresh, &next, Some(&Objection::stale()));
+            return self.totp_page(visit, &session, &fresh, &next, Some(&Objection::stale(visit.words())));
         };
         let (user, code) = (&session.identity().user, visit.field("code").unwrap_or_default());
         if !self.factors.add_totp(user, &enrolment.secret, &code, visit.request_id).await? {
-            let wrong = Objection::wrong(strings::FIRST_CODE_REFUSED.to_owned());
+            let wrong = Objection::wrong(visit.words().first_code_refused.clone());
             return self.totp_page(visit, &session, &enrolment, &next, Some(&wrong));
         }
         let Some(opened) = self.elevate(&session, Factor::Totp).await? else { return Ok(visit.to_login("")) };
@@ -107,7 +107,7 @@ impl Portal {
         let session = match self.gate_form(visit, "/account/factors").await? {
             FormGate::Open(session) => session,
             FormGate::Stale(session) => {
-                return self.factors_page(visit, &session, Some(Objection::stale())).await;
+                return self.factors_page(visit, &session, Some(Objection::stale(visit.words()))).await;
             }
             FormGate::Shut(response) => return Ok(response),
         };
@@ -126,7 +126,7 @@ impl Portal {
         let session = match self.gate_form(visit, "/account/factors").await? {
             FormGate::Open(session) => session,
             FormGate::Stale(session) => {
-                return self.factors_page(visit, &session, Some(Objection::stale())).await;
+                return self.factors_page(visit, &session, Some(Objection::stale(visit.words()))).await;
             }
             FormGate::Shut(response) => return Ok(response),
         };

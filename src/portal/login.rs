@@ -16,7 +16,8 @@ use super::confirm::after_confirming;
 use super::csrf::{self, Forged, Nonce};
 use super::passkeys::Offer;
 use super::proof::Proof;
-use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, known_device, page, strings};
+use super::strings::Strings;
+use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, known_device, page};
 use crate::identity::Factor;
 use crate::login::factors::Summary;
 use crate::login::{Attempt, Outcome};
@@ -32,8 +33,8 @@ impl Portal {
         let next = after_confirming(visit, ReturnTo::from_query(visit.query));
         let note = match self.caller(visit, Activity::DoesNotCount).await? {
             Caller::Known(session) => return Ok(self.offer_switch(visit, &session, &next)),
-            Caller::Expired => Some(strings::SESSION_EXPIRED),
-            Caller::Nobody => note(visit.query_value("reason")),
+            Caller::Expired => Some(&*visit.words().session_expired),
+            Caller::Nobody => note(visit.words(), visit.query_value("reason")),
         };
         self.form(visit, StatusCode::OK, &Filled { note, ..Filled::new(next) })
     }
@@ -55,11 +56,11 @@ impl Portal {
             }
             Outcome::Refused => self.refuse(visit, filled),
             Outcome::Throttled { retry_after } => {
-                let page = filled.alarmed(strings::throttled(retry_after));
+                let page = filled.alarmed(visit.words().told_to_wait(retry_after));
                 Ok(retry(self.form(visit, StatusCode::TOO_MANY_REQUESTS, &page)?, retry_after))
             }
             Outcome::Busy => {
-                let page = filled.alarmed(strings::BUSY.to_owned());
+                let page = filled.alarmed(visit.words().busy.clone());
                 Ok(retry(self.form(visit, StatusCode::SERVICE_UNAVAILABLE, &page)?, BUSY_FOR))
             }
         }
@@ -112,10 +113,10 @@ impl Portal {
         self.note_forgery(visit, forged);
         let text = match forged {
             Forged::Origin => return Err(forged.into()),
-            Forged::NoCookie => strings::NO_COOKIE,
-            Forged::Token | Forged::Expired => strings::FORM_EXPIRED,
+            Forged::NoCookie => &visit.words().no_cookie,
+            Forged::Token | Forged::Expired => &visit.words().form_expired,
         };
-        self.form(visit, StatusCode::FORBIDDEN, &filled.alarmed(text.to_owned()))
+        self.form(visit, StatusCode::FORBIDDEN, &filled.alarmed(text.clone()))
     }
 
     async fn attempt(&self, visit: &Visit<'_>, user: &str) -> Result<Outcome, PortalError> {
@@ -130,7 +131,7 @@ impl Portal {
         visit: &Visit<'_>,
         filled: Filled<'_>,
     ) -> Result<Response<Bytes>, PortalError> {
-        let page = filled.alarmed(strings::REFUSED.to_owned());
+        let page = filled.alarmed(visit.words().refused.clone());
         let mut response = self.form(visit, StatusCode::UNAUTHORIZED, &page)?;
         response.headers_mut().insert(http::header::WWW_AUTHENTICATE, super::CHALLENGE);
         Ok(response)
@@ -248,11 +249,11 @@ const BUSY_FOR: Duration = Duration::from_secs(2);
 /// A name of more characters is not written back into the form.
 const SHOWN_NAME_LIMIT: usize = 128;
 
-fn note(reason: Option<&str>) -> Option<&'static str> {
+fn note<'a>(words: &'a Strings, reason: Option<&str>) -> Option<&'a str> {
     match reason {
-        Some(REASON_EXPIRED) => Some(strings::SESSION_EXPIRED),
-        Some(REASON_SIGNED_OUT) => Some(strings::SIGNED_OUT),
-        other => strings::changed(other),
+        Some(REASON_EXPIRED) => Some(&words.session_expired),
+        Some(REASON_SIGNED_OUT) => Some(&words.signed_out),
+        other => words.changed(other),
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::csrf::{self, Forged};
 use super::login::REASON_SIGNED_OUT;
-use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, page, strings};
+use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, page};
 use crate::session::engine::EndReason;
 use crate::session::record::Session;
 
@@ -32,7 +32,7 @@ impl Portal {
         if let Caller::Known(session) = self.caller(visit, Activity::DoesNotCount).await? {
             if let Err(forged) = self.check_session_form(visit, &session) {
                 self.note_forgery(visit, forged);
-                return Ok(self.question(visit, &session, Some(strings::FORM_EXPIRED)));
+                return Ok(self.question(visit, &session, Some(&visit.words().form_expired)));
             }
             self.engine.end(&session, EndReason::Logout).await?;
         }

@@ -39,11 +39,13 @@ mod form;
 mod kept;
 mod kept_fields;
 pub mod known_device;
+pub mod languages;
 mod login;
 mod logout;
 pub mod page;
 mod passkeys;
 mod password;
+mod placeholders;
 mod proof;
 mod proving;
 mod reset;
@@ -63,6 +65,8 @@ pub use vault::RingVault;
 
 use csrf::Forged;
 use kept::Kept;
+use languages::Language;
+use strings::Strings;
 
 /// The names of every cookie of the gateway: no backend sees them, none sets them.
 #[must_use]
@@ -119,7 +123,7 @@ impl Portal {
     /// Answers a request below the portal's path.
     pub async fn serve(&self, request: Request<'_>) -> Result<Response<Bytes>, PortalError> {
         let config = self.config.load_full();
-        let request = Visit { request, portal: &config.path };
+        let request = Visit { request, portal: &config.path, language: Language::default() };
         match (request.path_below_portal, Verb::of(request.method)) {
             ("/login", Verb::Look) => self.show_login(&request).await,
             ("/login", Verb::Post) => self.submit_login(&request).await,
@@ -267,11 +271,17 @@ impl From<getrandom::Error> for PortalError {
 struct Visit<'a> {
     request: Request<'a>,
     portal: &'a str,
+    language: Language,
 }
 
 impl Visit<'_> {
     const fn place(&self) -> Place<'_> {
-        Place { portal: self.portal, host: self.request.host }
+        Place { portal: self.portal, host: self.request.host, language: self.language }
+    }
+
+    /// The words of the visitor's language.
+    fn words(&self) -> &'static Strings {
+        self.language.words()
     }
 
     fn device(&self) -> Device<'_> {

@@ -14,8 +14,9 @@ use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 
 use super::assets;
+use super::languages::Language;
+use super::placeholders::filled;
 use super::return_to::ReturnTo;
-use super::strings::ENGLISH;
 use crate::clock::Timestamp;
 use crate::identity::UserId;
 
@@ -49,6 +50,8 @@ pub struct Place<'a> {
     pub portal: &'a str,
     /// The host that the browser asked for, for people to read.
     pub host: &'a str,
+    /// The language that its user reads.
+    pub language: Language,
 }
 
 /// A page that says that something is not possible.
@@ -118,12 +121,13 @@ pub(super) fn render<C: Serialize>(
     let frame = Frame {
         portal: place.portal,
         host: place.host,
+        language: place.language.tag(),
         stylesheet: assets::STYLESHEET.path(place.portal),
         icon: assets::ICON.path(place.portal),
         script: assets::SCRIPT.path(place.portal),
         page,
     };
-    match TEMPLATES.get_template(name).and_then(|template| template.render(Serde(frame))) {
+    match templates(place.language).get_template(name).and_then(|template| template.render(Serde(frame))) {
         Ok(html) => respond(status, "text/html; charset=utf-8", html),
         Err(error) => {
             tracing::error!(%error, name, "own page cannot be made");
@@ -171,6 +175,7 @@ pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 struct Frame<'a, C> {
     portal: &'a str,
     host: &'a str,
+    language: &'static str,
     stylesheet: String,
     icon: String,
     script: String,
@@ -193,7 +198,8 @@ struct ErrorContext<'a> {
 const PERMISSIONS: &str = "accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), usb=()";
 
 /// All of them end in `.html`: that is what turns escaping on.
-const SOURCES: [(&str, &str); 17] = [
+const SOURCES: [(&str, &str); 18] = [
+    ("parts.html", include_str!("templates/parts.html")),
     ("builtin.html", include_str!("templates/builtin.html")),
     ("base.html", include_str!("templates/base.html")),
     ("login.html", include_str!("templates/login.html")),
@@ -213,17 +219,26 @@ const SOURCES: [(&str, &str); 17] = [
     ("error.html", include_str!("templates/error.html")),
 ];
 
-static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
+fn templates(language: Language) -> &'static Environment<'static> {
+    match language {
+        Language::English => &ENGLISH,
+    }
+}
+
+static ENGLISH: LazyLock<Environment<'static>> = LazyLock::new(|| environment(Language::English));
+
+fn environment(language: Language) -> Environment<'static> {
     let mut templates = Environment::new();
     templates.set_undefined_behavior(UndefinedBehavior::Strict);
-    templates.add_global("strings", Serde(ENGLISH));
+    templates.add_filter("filled", filled);
+    templates.add_global("strings", Serde(language.words()));
     for (name, source) in SOURCES {
         if let Err(error) = templates.add_template(name, source) {
             tracing::error!(%error, name, "template cannot be read");
         }
     }
     templates
-});
+}
 
 fn protect(headers: &mut HeaderMap) {
     headers.extend(PAGE_HEADERS);
@@ -233,7 +248,8 @@ fn protect(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
 
-    const PLACE: Place<'_> = Place { portal: "/.vestibule", host: "wiki.example.com" };
+    const PLACE: Place<'_> =
+        Place { portal: "/.vestibule", host: "wiki.example.com", language: Language::English };
 
     fn page(reader: Reader<'_>) -> Response<Bytes> {
         error(&ErrorPage {
@@ -245,6 +261,10 @@ mod tests {
             request_id: "r-1",
             reader,
         })
+    }
+
+    fn words() -> &'static super::super::strings::Strings {
+        Language::English.words()
     }
 
     fn text(response: &Response<Bytes>) -> &str {
@@ -267,16 +287,18 @@ mod tests {
     fn a_reader_is_offered_what_may_help() {
         let (user, next) = (UserId::try_from("o'neil").unwrap(), ReturnTo::parse("/a?b=c&d"));
         let denied = page(Reader::User(&user, &next));
-        assert!(text(&denied).contains("o&#x27;neil") && text(&denied).contains(ENGLISH.switch_user));
+        assert!(text(&denied).contains("o&#x27;neil") && text(&denied).contains(&words().switch_user));
         assert!(text(&denied).contains("login?next=&#x2f;a%3Fb%3Dc%26d"), "{}", text(&denied));
         let stranger = page(Reader::Stranger(&next));
-        assert!(text(&stranger).contains(ENGLISH.sign_in) && !text(&stranger).contains(ENGLISH.switch_user));
+        assert!(
+            text(&stranger).contains(&words().sign_in) && !text(&stranger).contains(&words().switch_user)
+        );
     }
 
     #[test]
     fn who_has_to_wait_is_offered_the_same_page_again() {
         let waiting = page(Reader::Waiting(&ReturnTo::parse("/a?b=c&d")));
-        assert!(text(&waiting).contains(ENGLISH.try_again), "{}", text(&waiting));
+        assert!(text(&waiting).contains(&words().try_again), "{}", text(&waiting));
         assert!(text(&waiting).contains("href=\"&#x2f;a?b=c&amp;d\""), "{}", text(&waiting));
         assert!(!text(&waiting).contains("login?next"));
     }

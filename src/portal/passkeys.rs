@@ -18,7 +18,7 @@ use super::device::DeviceName;
 use super::login::Filled;
 use super::proof::Proof;
 use super::proving::{FormGate, Gate, Objection, asking};
-use super::{Portal, PortalError, ReturnTo, Visit, strings};
+use super::{Portal, PortalError, ReturnTo, Visit};
 use crate::clock::Timestamp;
 use crate::identity::{AuthMethod, Factor, UserId};
 use crate::login::factors::{Answered, NewPasskey, Question, Site};
@@ -80,7 +80,7 @@ impl Portal {
             None => None,
         };
         let Some(identity) = identity else {
-            let filled = Filled::new(next).alarmed(strings::PASSKEY_REFUSED.to_owned());
+            let filled = Filled::new(next).alarmed(visit.words().passkey_refused.clone());
             return self.form(visit, StatusCode::FORBIDDEN, &filled);
         };
         let (method, issued) = (AuthMethod::Passkey, self.clock.now());
@@ -111,7 +111,9 @@ impl Portal {
         let session = match self.gate_form(visit, &here(&next)).await? {
             FormGate::Open(session) => session,
             FormGate::Stale(session) => {
-                return self.passkey_page(visit, &session, &next, Some(&Objection::stale())).await;
+                return self
+                    .passkey_page(visit, &session, &next, Some(&Objection::stale(visit.words())))
+                    .await;
             }
             FormGate::Shut(response) => return Ok(response),
         };
@@ -120,11 +122,11 @@ impl Portal {
         let state = self.state(visit, session.id().as_bytes()).await?.unwrap_or_default();
         let (answer, typed) =
             (visit.field("answer").unwrap_or_default(), visit.field("name").unwrap_or_default());
-        let device = strings::device(DeviceName::of(visit.device().user_agent));
+        let device = visit.words().told_device(DeviceName::of(visit.device().user_agent));
         let name = if typed.trim().is_empty() { &device } else { typed.trim() };
         let answered = Answered { state: &state, answer: &answer, request_id: visit.request_id };
         if !self.factors.add_passkey(&site, user, NewPasskey { answered, name }).await? {
-            let wrong = Objection::wrong(strings::PASSKEY_NOT_MADE.to_owned());
+            let wrong = Objection::wrong(visit.words().passkey_not_made.clone());
             return self.passkey_page(visit, &session, &next, Some(&wrong)).await;
         }
         match self.elevate(&session, Factor::Passkey).await? {

@@ -28,7 +28,7 @@ impl Portal {
         let session = match self.gate_form(visit, "/account/password").await? {
             FormGate::Open(session) => session,
             FormGate::Stale(session) => {
-                return Ok(self.password_page(visit, &session, Some(&Objection::stale())));
+                return Ok(self.password_page(visit, &session, Some(&Objection::stale(visit.words()))));
             }
             FormGate::Shut(response) => return Ok(response),
         };
@@ -52,8 +52,8 @@ impl Portal {
         };
         Ok(match self.login.set_password(user, password, visit.request_id).await? {
             NewPassword::Set => None,
-            NewPassword::Refused(problem) => Some(Objection::wrong(strings::password_problem(problem))),
-            NewPassword::Busy => Some(Objection::busy()),
+            NewPassword::Refused(problem) => Some(Objection::wrong(visit.words().password_problem(problem))),
+            NewPassword::Busy => Some(Objection::busy(visit.words())),
         })
     }
 
@@ -84,7 +84,7 @@ pub(super) fn typed(visit: &Visit<'_>) -> Result<Secret<String>, Objection> {
     if password == field("again") {
         Ok(password)
     } else {
-        Err(Objection::wrong(strings::PASSWORDS_DIFFER.to_owned()))
+        Err(Objection::wrong(visit.words().passwords_differ.clone()))
     }
 }
 

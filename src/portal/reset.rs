@@ -23,7 +23,7 @@ impl Portal {
         let text = visit.query_value("token").unwrap_or_default().to_owned();
         match self.owner(&text).await? {
             Some((_, user)) => self.reset_page(visit, Some((&text, &user)), None),
-            None => self.reset_page(visit, None, Some(&dead_link())),
+            None => self.reset_page(visit, None, Some(&dead_link(visit))),
         }
     }
 
@@ -33,22 +33,22 @@ impl Portal {
             .inspect_err(|&forged| self.note_forgery(visit, forged))?;
         let text = visit.field("link").unwrap_or_default();
         let Some((link, user)) = self.owner(&text).await? else {
-            return self.reset_page(visit, None, Some(&dead_link()));
+            return self.reset_page(visit, None, Some(&dead_link(visit)));
         };
         let again = |objection: &Objection| self.reset_page(visit, Some((&text, &user)), Some(objection));
         if let Err(forged) = self.check_login_form(visit) {
             self.note_forgery(visit, forged);
-            return again(&Objection::stale());
+            return again(&Objection::stale(visit.words()));
         }
         let password = match typed(visit) {
             Ok(password) => password,
             Err(objection) => return again(&objection),
         };
         if let Err(problem) = check_new_password(user.as_str(), &password) {
-            return again(&Objection::wrong(strings::password_problem(problem)));
+            return again(&Objection::wrong(visit.words().password_problem(problem)));
         }
         if self.factors.use_reset(&link, visit.request_id).await?.is_none() {
-            return self.reset_page(visit, None, Some(&dead_link()));
+            return self.reset_page(visit, None, Some(&dead_link(visit)));
         }
         let objection = self.take_password(visit, &user).await?;
         self.engine.end_user(&user, EndReason::Revoked).await?;
@@ -84,8 +84,8 @@ impl Portal {
     }
 }
 
-fn dead_link() -> Objection {
-    let mut objection = Objection::wrong(strings::LINK_DEAD.to_owned());
+fn dead_link(visit: &Visit<'_>) -> Objection {
+    let mut objection = Objection::wrong(visit.words().link_dead.clone());
     objection.status = StatusCode::NOT_FOUND;
     objection
 }

@@ -22,6 +22,10 @@ const PASSWORD: &str = "correct horse & battery+1";
 const HOST: &str = "wiki.example.com";
 const CHEAP: HashingConfig = HashingConfig { threads: 1, queue: 8, memory: 64, passes: 1 };
 
+fn words() -> &'static Strings {
+    Language::English.words()
+}
+
 struct House {
     folder: TempDir,
     portal: Portal,
@@ -304,12 +308,12 @@ async fn a_form_without_its_cookie_or_token_opens_nothing() {
     let fields = |token| [("token", token), ("user", "alice"), ("password", PASSWORD)];
     let foreign = house.browser().post("/login", &fields(&token)).await;
     assert_eq!(foreign.status(), 403);
-    assert!(foreign.text().contains(strings::NO_COOKIE));
+    assert!(foreign.text().contains(&words().no_cookie));
     assert_eq!(browser.post("/login", &fields("x")).await.status(), 403);
     assert_eq!(house.lines.count(EventKind::Csrf), 2);
     house.hand.advance(Duration::from_hours(13));
     let late = browser.post("/login", &fields(&token)).await;
-    assert!(late.status() == 403 && late.text().contains(strings::FORM_EXPIRED));
+    assert!(late.status() == 403 && late.text().contains(&words().form_expired));
     assert_eq!(house.lines.count(EventKind::Csrf), 2);
     assert_eq!(house.lines.count(EventKind::LoginSuccess), 0);
 }
@@ -375,7 +379,7 @@ async fn signing_out_takes_a_form_and_clears_the_browser() {
     assert!(out.header(SET_COOKIE).contains("Max-Age=0"));
     assert!(!browser.jar.contains_key("__Host-vestibule"));
     assert!(!other_tab.is_signed_in().await);
-    assert!(browser.get("/login?reason=signed-out").await.text().contains(strings::SIGNED_OUT));
+    assert!(browser.get("/login?reason=signed-out").await.text().contains(&words().signed_out));
     assert_eq!(browser.get("/logout").await.status(), 303);
 }
 
@@ -396,8 +400,8 @@ async fn an_expired_session_says_so_on_the_login_page() {
     let mut browser = house.browser();
     browser.sign_in().await;
     house.hand.advance(Duration::from_mins(31));
-    assert!(browser.get("/login").await.text().contains(strings::SESSION_EXPIRED));
-    assert!(house.browser().get("/login?reason=expired").await.text().contains(strings::SESSION_EXPIRED));
+    assert!(browser.get("/login").await.text().contains(&words().session_expired));
+    assert!(house.browser().get("/login?reason=expired").await.text().contains(&words().session_expired));
     assert!(!house.browser().get("/login?reason=<b>").await.text().contains("role=\"status\""));
 }
 
@@ -479,7 +483,7 @@ async fn at_limit(house: &House) -> (Browser<'_>, Seen) {
     let mut browser = house.browser();
     let page = browser.fill_in("/login?next=/wiki?a=%2526", "alice", PASSWORD).await;
     assert_eq!(page.status(), 200);
-    assert!(page.text().contains(strings::ENGLISH.at_limit) && !browser.jar.contains_key("__Host-vestibule"));
+    assert!(page.text().contains(&words().at_limit) && !browser.jar.contains_key("__Host-vestibule"));
     (browser, page)
 }
 
@@ -526,7 +530,7 @@ async fn who_chooses_nothing_is_asked_again_and_may_end_them_all() {
     let (mut browser, page) = at_limit(&house).await;
     let again = browser.post("/login/sessions", &going_on(&hidden(&page), &[("end", "x")])).await;
     assert_eq!(again.status(), 409);
-    assert!(again.text().contains(strings::STILL_AT_LIMIT) && again.values("end").len() == 2);
+    assert!(again.text().contains(&words().still_at_limit) && again.values("end").len() == 2);
     let seen = browser.post("/login/sessions", &going_on(&hidden(&again), &[("all", "yes")])).await;
     assert_eq!(seen.header(LOCATION), "/wiki?a=%26");
     assert!(browser.is_signed_in().await);
@@ -546,14 +550,14 @@ async fn a_proof_is_worth_nothing_later_elsewhere_or_again() {
     let stolen = [("token", token.as_str()), ("proof", &fields[1].1), ("all", "yes")];
     let refused = elsewhere.post("/login/sessions", &stolen).await;
     assert_eq!(refused.status(), 403);
-    assert!(refused.text().contains(strings::PROOF_EXPIRED) && refused.value("user").is_empty());
+    assert!(refused.text().contains(&words().proof_expired) && refused.value("user").is_empty());
     house.hand.advance(Duration::from_secs(299));
     let again = browser.post("/login/sessions", &going_on(&fields, &[])).await;
     assert_eq!(again.status(), 409);
     house.hand.advance(Duration::from_secs(1));
     let late = browser.post("/login/sessions", &going_on(&hidden(&again), &[("all", "yes")])).await;
     assert_eq!(late.status(), 403);
-    assert!(late.text().contains(strings::PROOF_EXPIRED));
+    assert!(late.text().contains(&words().proof_expired));
     assert_eq!((late.value("user"), late.value("next")), ("alice".to_owned(), "/wiki?a=%26".to_owned()));
     assert_eq!(house.lines.count(EventKind::SessionRevoked), 0);
 
@@ -584,7 +588,7 @@ async fn the_choice_takes_a_form_of_ours_and_an_account_that_may_sign_in() {
     house.accounts.disable(&alice()).await.unwrap();
     let refused = browser.post("/login/sessions", &going_on(&fields, &[("all", "yes")])).await;
     assert_eq!(refused.status(), 401);
-    assert!(refused.text().contains(strings::REFUSED));
+    assert!(refused.text().contains(&words().refused));
     assert_eq!(browser.get("/login/sessions").await.header(LOCATION), "/.vestibule/login");
 }
 
@@ -598,7 +602,7 @@ async fn the_account_page_lists_a_users_sessions_and_ends_others_of_them() {
     let [mine, second, third] = &mut browsers;
     let page = mine.get("/account").await;
     assert_eq!(page.values("end").len(), 2, "none for the session that asks");
-    assert!(page.text().contains(strings::ENGLISH.this_session));
+    assert!(page.text().contains(&words().this_session));
     let token = page.value("token");
     let own = mine.house.portal.engine.sessions_of(&alice()).await.unwrap();
     let own = own.iter().map(|session| session.id().to_hex()).find(|id| !page.values("end").contains(id));
@@ -611,7 +615,7 @@ async fn the_account_page_lists_a_users_sessions_and_ends_others_of_them() {
     mine.post("/account/sessions", &[("token", &token), ("all", "yes")]).await;
     assert!(!second.is_signed_in().await && !third.is_signed_in().await && mine.is_signed_in().await);
     let page = mine.get("/account?reason=ended").await;
-    assert!(page.text().contains(strings::SESSIONS_ENDED) && page.values("end").is_empty());
+    assert!(page.text().contains(&words().sessions_ended) && page.values("end").is_empty());
     assert_eq!(
         third.post("/account/sessions", &[("all", "yes")]).await.header(LOCATION),
         "/.vestibule/login"
@@ -627,11 +631,11 @@ async fn a_store_that_cannot_list_now_takes_only_the_list_from_the_account_page(
     house.portal.engine = Engine::start(config, ring, clock, house.portal.audit.clone()).await.unwrap();
     let mut browser = house.browser();
     browser.sign_in().await;
-    assert!(browser.get("/account").await.text().contains(strings::ENGLISH.this_session));
+    assert!(browser.get("/account").await.text().contains(&words().this_session));
     house.portal.engine.stop().await;
     let page = browser.get("/account").await;
     assert_eq!(page.status(), 200);
-    assert!(page.text().contains(strings::ENGLISH.sessions_unknown), "{}", page.text());
+    assert!(page.text().contains(&words().sessions_unknown), "{}", page.text());
     let fields = [("token", &*page.value("token")), ("all", "yes")];
     let ended = browser.send(Method::POST, "/account/sessions", &encoded(&fields)).await;
     assert!(matches!(ended, Err(PortalError::StoreUnavailable(_))));
