@@ -52,7 +52,7 @@ pub fn rejected(
         _ => record.reason,
     };
     tracing::debug!(request_id = %record.request_id, reason = reject.reason(), "request not served");
-    let mut response = error_page::response(snapshot, reject, format, record);
+    let mut response = error_page::response(snapshot, reject, &format, record);
     reject.add_headers(response.headers_mut());
     own(snapshot, response)
 }

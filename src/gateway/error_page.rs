@@ -16,10 +16,10 @@ use crate::portal::{ErrorPage, Place, Reader, ReturnTo, page};
 use crate::proxy::{ForwardError, LargestPart};
 
 /// What the client can read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// A page for people, in the language that they read.
-    Html(Language),
+    /// A page for people, with what their browser says of languages.
+    Html(Option<HeaderValue>),
     /// JSON for scripts.
     Json,
 }
@@ -28,19 +28,26 @@ impl Format {
     /// A browser that loads a page says so, whatever the method.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
-        if loads_page(headers) { Self::Html(Language::default()) } else { Self::Json }
+        if loads_page(headers) {
+            Self::Html(headers.get(header::ACCEPT_LANGUAGE).cloned())
+        } else {
+            Self::Json
+        }
     }
 }
 
 /// The response to a rejected request.
 #[must_use]
-pub fn response(snapshot: &Snapshot, reject: &Reject, format: Format, record: &Record) -> Response<Bytes> {
+pub fn response(snapshot: &Snapshot, reject: &Reject, format: &Format, record: &Record) -> Response<Bytes> {
     // A 401 is only ever given to what can not follow a redirect to the login page.
     match (format, reject) {
         (Format::Html(_), Reject::LoginNeeded(_) | Reject::StepUpNeeded(_)) | (Format::Json, _) => {
             json(reject, record)
         }
-        (Format::Html(language), _) => html(snapshot, reject, language, record),
+        (Format::Html(languages), _) => {
+            let language = Language::wanted(languages.as_ref(), Language::default());
+            html(snapshot, reject, language, record)
+        }
     }
 }
 

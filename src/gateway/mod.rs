@@ -327,7 +327,10 @@ impl Gateway {
                     portal::Place {
                         portal: &snapshot.portal,
                         host: record.host(),
-                        language: portal::languages::Language::default(),
+                        language: portal::languages::Language::wanted(
+                            request.headers().get(header::ACCEPT_LANGUAGE),
+                            portal::languages::Language::default(),
+                        ),
                     },
                 )));
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::USER_AGENT;
+use http::header::{ACCEPT_LANGUAGE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::clock::Clock;
@@ -123,7 +123,9 @@ impl Portal {
     /// Answers a request below the portal's path.
     pub async fn serve(&self, request: Request<'_>) -> Result<Response<Bytes>, PortalError> {
         let config = self.config.load_full();
-        let request = Visit { request, portal: &config.path, language: Language::default() };
+        let wish = request.headers.get(ACCEPT_LANGUAGE);
+        let language = Language::wanted(wish, Language::default());
+        let request = Visit { request, portal: &config.path, language };
         match (request.path_below_portal, Verb::of(request.method)) {
             ("/login", Verb::Look) => self.show_login(&request).await,
             ("/login", Verb::Post) => self.submit_login(&request).await,

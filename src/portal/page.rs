@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::{Environment, Template, UndefinedBehavior};
 use serde::Serialize;
 
 use super::assets;
@@ -127,13 +127,24 @@ pub(super) fn render<C: Serialize>(
         script: assets::SCRIPT.path(place.portal),
         page,
     };
-    match templates(place.language).get_template(name).and_then(|template| template.render(Serde(frame))) {
-        Ok(html) => respond(status, "text/html; charset=utf-8", html),
+    match template(place.language, name).and_then(|template| template.render(Serde(frame))) {
+        Ok(html) => {
+            let mut response = respond(status, "text/html; charset=utf-8", html);
+            say_language(response.headers_mut(), place.language);
+            response
+        }
         Err(error) => {
             tracing::error!(%error, name, "own page cannot be made");
             respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "This page cannot be shown.\n".to_owned())
         }
     }
+}
+
+/// Which language a page is in, and that it was chosen by what the browser asked for (RFC 9110 sections 8.5
+/// and 12.5.5).
+fn say_language(headers: &mut HeaderMap, language: Language) {
+    headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(language.tag()));
+    headers.insert(header::VARY, HeaderValue::from_static("accept-language"));
 }
 
 /// The same page, on which our own script may run.
@@ -219,13 +230,14 @@ const SOURCES: [(&str, &str); 18] = [
     ("error.html", include_str!("templates/error.html")),
 ];
 
-fn templates(language: Language) -> &'static Environment<'static> {
-    match language {
-        Language::English => &ENGLISH,
-    }
-}
+/// One environment for each language, so that macros have its words too.
+static TEMPLATES: LazyLock<[Environment<'static>; 6]> = LazyLock::new(|| Language::ALL.map(environment));
 
-static ENGLISH: LazyLock<Environment<'static>> = LazyLock::new(|| environment(Language::English));
+fn template(language: Language, name: &str) -> Result<Template<'static, 'static>, minijinja::Error> {
+    let of_language = TEMPLATES.iter().zip(Language::ALL).find(|(_, other)| *other == language);
+    let (environment, _) = of_language.ok_or(minijinja::ErrorKind::TemplateNotFound)?;
+    environment.get_template(name)
+}
 
 fn environment(language: Language) -> Environment<'static> {
     let mut templates = Environment::new();
