@@ -16,7 +16,8 @@ use crate::login::Login;
 use crate::login::accounts::Directory;
 use crate::login::factors::Factors;
 use crate::login::throttle::Counters;
-use crate::portal::{Portal, RingVault};
+use crate::portal::look::Look;
+use crate::portal::{self, Portal, RingVault};
 use crate::server::EarlyErrors;
 use crate::server::tls::certificates::Resolver;
 use crate::session::StoreKind;
@@ -49,6 +50,7 @@ impl Running {
         config: Config,
         ring: KeyRing,
         directory: Option<Directory>,
+        look: Arc<Look>,
         certificates: Arc<Resolver>,
         clock: Clock,
     ) -> Result<Self, Problems> {
@@ -75,9 +77,9 @@ impl Running {
             factors.clone(),
             clock.clone(),
             audit.clone(),
-            config.portal.clone(),
+            portal::Settings { look: Arc::clone(&look), methods: config.login.methods.clone() },
         );
-        let snapshot = parts::snapshot(&config, None)?;
+        let snapshot = parts::snapshot(&config, look, None)?;
         Ok(Self {
             early: Arc::new(ArcSwap::from_pointee(early::responses(&snapshot))),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),

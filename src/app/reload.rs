@@ -10,6 +10,7 @@ use super::control::Running;
 use super::{Parts, Problems, early, parts};
 use crate::admin::ReloadReport;
 use crate::config::change::Change;
+use crate::portal;
 use crate::session::engine::EndReason;
 use crate::telemetry::audit::{Event, EventKind};
 
@@ -45,17 +46,17 @@ impl Running {
         let mut current = self.current.lock().await;
         let file = current.file.clone();
         let now = self.clock.now();
-        let Parts { config, ring, certificates, directory } =
+        let Parts { config, ring, certificates, directory, look } =
             tokio::task::spawn_blocking(move || Parts::load(&file, now)).await.map_err(Problems::one)??;
         let change = Change::between(&current, &config);
         let ring_changed = !self.engine.ring().has_same_keys(&ring);
         let mut changed: Vec<String> = change.changed.iter().map(ToString::to_string).collect();
         changed.extend(ring_changed.then(|| "keys".to_owned()));
-        let snapshot = parts::snapshot(&config, Some(&self.snapshot.load()))?;
+        let snapshot = parts::snapshot(&config, Arc::clone(&look), Some(&self.snapshot.load()))?;
         self.login.reload(config.login.throttle);
         let has_new_people = directory.is_some_and(|directory| self.login.take_over(directory));
         changed.extend(has_new_people.then(|| "users".to_owned()));
-        self.portal.reload(config.portal.clone());
+        self.portal.reload(portal::Settings { look, methods: config.login.methods.clone() });
         self.certificates.replace(certificates);
         self.early.store(Arc::new(early::responses(&snapshot)));
         self.snapshot.store(Arc::new(snapshot));

@@ -17,6 +17,7 @@ mod reset;
 mod run;
 mod sessions;
 mod span;
+mod templates;
 mod users;
 
 use std::process::ExitCode;
@@ -43,6 +44,7 @@ fn dispatch(arguments: Arguments) -> Result<Done, Failure> {
         Command::Explain(explain) => explain.run(&config),
         Command::Keys(keys) => keys.run(&config),
         Command::Users(users) => users.run(&config),
+        Command::Templates(templates) => templates.run(),
         Command::Sessions(sessions) => sessions.run(&config),
         Command::Cookie(cookie) => return cookie.run(&config).map(Done::Judged),
     };
@@ -72,6 +74,8 @@ enum Command {
     Reload,
     /// Say which route and which rule decide on a request
     Explain(explain::Explain),
+    /// Write the templates of the gateway's own pages into a folder, to change them there
+    Templates(templates::Templates),
     /// The keys that sign cookies and seal sessions
     Keys(keys::Keys),
     /// The accounts that may sign in

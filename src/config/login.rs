@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::identity::AuthMethod;
 use crate::login::accounts::{Declared, Form, Place};
 use crate::login::{Config, Rate, ThrottleConfig};
 use crate::session::{self, StoreKind};
@@ -21,23 +22,37 @@ pub(super) fn read(
     state_dir: &Path,
     session: &session::Config,
 ) -> Config {
-    root.within("login", |section| {
-        section.list("methods", Empty::Refused, method);
-        Config {
-            users: section
-                .within("password", |section| read_users(section, folder, state_dir, &session.store)),
-            factors: state_dir.join("factors.db"),
-            throttle: section.within("throttle", read_throttle),
-        }
+    root.within("login", |section| Config {
+        methods: read_methods(section),
+        users: section.within("password", |section| read_users(section, folder, state_dir, &session.store)),
+        factors: state_dir.join("factors.db"),
+        throttle: section.within("throttle", read_throttle),
     })
 }
 
-fn method(text: &str) -> Result<(), Wrong> {
-    match text {
-        "password" => Ok(()),
-        _ => Err(Wrong::new(format!("{} is not a login method of this version", quoted(text)))
-            .help("available: `password`")),
+/// In the order in which the login page offers them.
+fn read_methods(section: &mut Section<'_>) -> Vec<AuthMethod> {
+    let Some(methods) = section.list("methods", Empty::Refused, method) else { return BUILT_IN.to_vec() };
+    let twice = methods
+        .iter()
+        .enumerate()
+        .find(|(index, method)| methods.iter().take(*index).any(|one| one == *method));
+    if let Some((_, method)) = twice {
+        section.refuse("methods", Wrong::new(format!("`{}` stands there twice", method.as_str())));
     }
+    methods
+}
+
+fn method(text: &str) -> Result<AuthMethod, Wrong> {
+    let known = BUILT_IN.iter().find(|method| method.as_str() == text);
+    known.copied().ok_or_else(|| {
+        if text == AuthMethod::Passkey.as_str() {
+            return Wrong::new("this program was built without passkeys")
+                .help("build it with `--features passkeys`");
+        }
+        Wrong::new(format!("{} is not a login method of this version", quoted(text)))
+            .help("available: `password`, `passkey`")
+    })
 }
 
 fn read_users(section: &mut Section<'_>, folder: &Path, state_dir: &Path, store: &StoreKind) -> Place {
@@ -102,6 +117,12 @@ fn read_throttle(section: &mut Section<'_>) -> ThrottleConfig {
         per_address: section.text("per_address", rate).unwrap_or(Rate { count: 100, period }),
     }
 }
+
+/// The login methods of this program, in the order in which they are offered unless it is told otherwise.
+#[cfg(feature = "passkeys")]
+const BUILT_IN: [AuthMethod; 2] = [AuthMethod::Password, AuthMethod::Passkey];
+#[cfg(not(feature = "passkeys"))]
+const BUILT_IN: [AuthMethod; 1] = [AuthMethod::Password];
 
 const USERS: Keys = Keys { here: "users", file: "users_file", env: "users_env" };
 

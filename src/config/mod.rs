@@ -102,7 +102,7 @@ impl Config {
         let session = session::read(root, folder, &server.state_dir);
         let login = login::read(root, folder, &server.state_dir, &session);
         let upstreams = upstream::read(root, folder);
-        let portal = portal::read(root);
+        let portal = portal::read(root, folder);
         let routes = route::read(root, &upstreams, &portal.path, &login.users);
         let gateway = crate::gateway::Config {
             routes,

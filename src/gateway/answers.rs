@@ -42,7 +42,7 @@ pub fn set_cookies(headers: &mut HeaderMap, cookies: Vec<HeaderValue>) {
 pub fn rejected(
     snapshot: &Snapshot,
     reject: &Reject,
-    format: Format,
+    format: &Format,
     record: &mut Record,
 ) -> Response<ResponseBody> {
     let answer = reject.answer();
@@ -52,7 +52,7 @@ pub fn rejected(
         _ => record.reason,
     };
     tracing::debug!(request_id = %record.request_id, reason = reject.reason(), "request not served");
-    let mut response = error_page::response(snapshot, reject, &format, record);
+    let mut response = error_page::response(snapshot, reject, format, record);
     reject.add_headers(response.headers_mut());
     own(snapshot, response)
 }

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
-use super::decision::loads_page;
+use super::barrier;
+use super::decision::{Forbidden, loads_page};
 use super::handling::Maintenance;
 use super::record::Record;
 use super::reject::Reject;
@@ -45,7 +46,7 @@ pub fn response(snapshot: &Snapshot, reject: &Reject, format: &Format, record: &
             json(reject, record)
         }
         (Format::Html(languages), _) => {
-            let language = Language::wanted(languages.as_ref(), Language::default());
+            let language = Language::wanted(languages.as_ref(), snapshot.look.language());
             html(snapshot, reject, language, record)
         }
     }
@@ -60,22 +61,36 @@ pub fn plain(status: StatusCode, title: &str) -> Response<Bytes> {
 
 fn html(snapshot: &Snapshot, reject: &Reject, language: Language, record: &Record) -> Response<Bytes> {
     let answer = reject.answer();
-    let next = record.target().map(ReturnTo::of).unwrap_or_default();
-    let reader = match (reject, &record.session) {
-        (Reject::Forbidden(_), Some(session)) => Reader::User(&session.identity().user, &next),
-        (Reject::Maintenance(_), _) => Reader::Waiting(&next),
-        _ => Reader::Anybody,
-    };
     let words = Words::of(reject, &language.words().errors);
+    let barrier = match reject {
+        Reject::Forbidden(why) => Some(barrier::told(*why, record, language.words())),
+        _ => None,
+    };
     page::error(&ErrorPage {
-        place: Place { portal: &snapshot.portal, host: record.host(), language },
+        place: Place { look: &snapshot.look, host: record.host(), language },
         status: answer.status,
         title: words.title,
-        happened: &words.happened,
+        happened: barrier.as_deref().unwrap_or(&words.happened),
         advice: words.advice,
         request_id: record.request_id.as_str(),
-        reader,
+        reader: reader(reject, answer.status, record),
+        here: &record.target().map(ReturnTo::of).unwrap_or_default(),
     })
+}
+
+/// What the reader can do now.
+fn reader<'a>(reject: &Reject, status: StatusCode, record: &'a Record) -> Reader<'a> {
+    match (reject, &record.session) {
+        (Reject::Forbidden(Forbidden::NotNamed), Some(session)) => {
+            Reader::Outsider(&session.identity().user, &session.identity().groups)
+        }
+        (Reject::Forbidden(_), Some(session)) => Reader::User(&session.identity().user),
+        // A form that was sent is not sent again by a link.
+        _ if status.is_server_error() && matches!(*record.method(), Method::GET | Method::HEAD) => {
+            Reader::Waiting
+        }
+        _ => Reader::Anybody,
+    }
 }
 
 /// What a person is told, with what is known beyond [`Reject::answer`].

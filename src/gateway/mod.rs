@@ -9,6 +9,7 @@
 mod aftercare;
 pub mod answers;
 mod arrival;
+mod barrier;
 pub mod body;
 mod builtin;
 pub mod caller;
@@ -141,7 +142,7 @@ impl Gateway {
                 let backend = proxy::Side { io: upgraded.backend, read_ahead: upgraded.read_ahead };
                 (answers::proxied(&snapshot, response), Some(backend))
             }
-            Err(reject) => (answers::rejected(&snapshot, &reject, format, &mut record), None),
+            Err(reject) => (answers::rejected(&snapshot, &reject, &format, &mut record), None),
         };
         if method == Method::HEAD && tunnel.is_none() && record.outcome != Outcome::Forwarded {
             response = answers::head_only(response);
@@ -221,7 +222,7 @@ impl Gateway {
                 let page = format!("/confirm?for={}", missing.as_str());
                 self.or_keep(snapshot, asked, &page, request, record).await
             }
-            Decision::Forbid(why) => Err(self.forbid(why, record)),
+            Decision::Forbid(why) => Err(self.forbid(why, &place.route, record)),
             Decision::MethodNotAllowed => Err(Reject::MethodNotAllowed(allowed(&place.route.methods))),
             Decision::Unavailable => {
                 Err(Reject::StoreUnavailable("the session store did not answer".to_owned()))
@@ -289,7 +290,8 @@ impl Gateway {
         caller
     }
 
-    fn forbid(&self, why: Forbidden, record: &Record) -> Reject {
+    fn forbid(&self, why: Forbidden, route: &Arc<Route>, record: &mut Record) -> Reject {
+        record.barrier = Some(Arc::clone(route));
         self.shared.audit.record(Event {
             user: record.session.as_ref().map(|session| session.identity().user.as_str()),
             session: record.session.as_ref().map(|session| session.id().to_string()),
@@ -321,18 +323,8 @@ impl Gateway {
         let upstream = match &place.backend {
             Backend::Upstream(upstream) => upstream,
             Backend::BuiltIn => {
-                return Ok(Answered::Own(builtin::page(
-                    &request,
-                    permit.identity(),
-                    portal::Place {
-                        portal: &snapshot.portal,
-                        host: record.host(),
-                        language: portal::languages::Language::wanted(
-                            request.headers().get(header::ACCEPT_LANGUAGE),
-                            portal::languages::Language::default(),
-                        ),
-                    },
-                )));
+                let page = builtin::page(&request, permit.identity(), snapshot, record.host());
+                return Ok(Answered::Own(page));
             }
             Backend::None => {
                 return Err(Reject::Internal("a route without a backend let a request pass".to_owned()));

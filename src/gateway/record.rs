@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode, Version};
 
+use super::Route;
 use super::request_id::RequestId;
 use super::streams::Grant;
 use crate::clock::{Stopwatch, Timestamp};
@@ -95,6 +96,8 @@ pub struct Record {
     pub renewal: Option<Renewal>,
     /// What it was allowed as, if it was.
     pub grant: Option<Grant>,
+    /// The route that let it not pass, if one did.
+    pub barrier: Option<Arc<Route>>,
     /// The upstream that was asked.
     pub upstream: Option<Arc<Upstream>>,
     /// What was done.
@@ -130,6 +133,7 @@ impl Record {
             guest_cookies: Vec::new(),
             renewal: None,
             grant: None,
+            barrier: None,
             upstream: None,
             outcome: Outcome::Failed,
             reason: None,

@@ -15,6 +15,7 @@ use super::reject::Reject;
 use super::route::{Backend, Place, RouteTable};
 use super::security_headers::SecurityHeaders;
 use super::{Config, HeadersConfig, Route};
+use crate::portal::look::Look;
 use crate::proxy::{TrailerFilter, Upstream, UpstreamConfig, UpstreamError, body};
 
 /// The configuration of the moment.
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub limits: RequestLimits,
     /// The prefix of our own pages.
     pub portal: String,
+    /// What our own pages look like.
+    pub look: Arc<Look>,
     /// All upstreams, used or not.
     pub upstreams: Vec<Arc<Upstream>>,
     /// Unique among the snapshots of this process.
@@ -72,7 +75,7 @@ impl Snapshot {
     pub fn new(
         config: &Config,
         upstreams: &[UpstreamConfig],
-        portal: &str,
+        look: Arc<Look>,
         limits: RequestLimits,
         before: Option<&Self>,
     ) -> Result<Self, UpstreamError> {
@@ -87,7 +90,8 @@ impl Snapshot {
             common: config.headers.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             limits,
-            portal: portal.to_owned(),
+            portal: look.portal().to_owned(),
+            look,
             upstreams,
             generation: NEXT_GENERATION.fetch_add(1, Ordering::Relaxed),
         })

@@ -35,6 +35,8 @@ use throttle::{Counters, DeviceId, Origin, Shared, Throttle, Wait};
 /// How people prove who they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// How people sign in, in the order in which the login page offers it; reloadable.
+    pub methods: Vec<AuthMethod>,
     /// Where the accounts are; a change needs a restart.
     pub users: Place,
     /// Where the second factors of accounts are that people declare in a file.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::passkeys::Offer;
 use super::proving::{Objection, asking, with_cookies};
 use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, csrf, known_device, page};
-use crate::identity::{Factor, UserId};
+use crate::identity::{AuthMethod, Factor, UserId};
 use crate::login::factors::Summary;
 use crate::login::{Attempt, Outcome};
 use crate::secret::Secret;
@@ -71,7 +71,8 @@ impl Portal {
         binding: &[u8],
         user: &UserId,
     ) -> Result<Result<Factor, Objection>, PortalError> {
-        let Some(password) = visit.field("password") else {
+        let password = visit.takes(AuthMethod::Password).ok().and_then(|()| visit.field("password"));
+        let Some(password) = password else {
             return Ok(Objection::of(visit.words(), self.check_shown(visit, binding, user).await?));
         };
         let attempt = Attempt {
@@ -102,7 +103,7 @@ impl Portal {
             user: session.identity().user.as_str(),
             next: next.as_str(),
             wanted: wanted.as_str(),
-            password: *wanted == Wanted::Anything,
+            password: *wanted == Wanted::Anything && visit.takes(AuthMethod::Password).is_ok(),
             code: *wanted != Wanted::Passkey && has.totp.is_some(),
             recovery: *wanted != Wanted::Passkey && has.codes_left > 0,
             passkey: passkey.as_ref(),

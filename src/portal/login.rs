@@ -18,7 +18,7 @@ use super::passkeys::Offer;
 use super::proof::Proof;
 use super::strings::Strings;
 use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, known_device, page};
-use crate::identity::Factor;
+use crate::identity::{AuthMethod, Factor};
 use crate::login::factors::Summary;
 use crate::login::{Attempt, Outcome};
 use crate::secret::Secret;
@@ -41,6 +41,7 @@ impl Portal {
 
     /// Looks at a form that came in.
     pub(super) async fn submit_login(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
+        visit.takes(AuthMethod::Password)?;
         let next = after_confirming(visit, ReturnTo::parse(&visit.field("next").unwrap_or_default()));
         let user = visit.field("user").unwrap_or_default();
         let filled = Filled { user: &user, remember: self.wish(visit), ..Filled::new(next) };
@@ -87,6 +88,7 @@ impl Portal {
             note: filled.note,
             offer_remember: self.offers_remember(),
             remember: filled.remember == Remember::Yes,
+            methods: visit.methods.iter().map(|method| method.as_str()).collect(),
             passkey: self.offer_login(visit, &nonce)?,
         };
         let mut response = page::render(visit.place(), status, "login.html", &context);
@@ -228,6 +230,7 @@ struct LoginPage<'a> {
     note: Option<&'static str>,
     offer_remember: bool,
     remember: bool,
+    methods: Vec<&'static str>,
     passkey: Option<Offer>,
 }
 

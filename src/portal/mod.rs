@@ -5,6 +5,7 @@
 //! before it has any effect; a store that cannot answer is an error, never "not signed in".
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -13,6 +14,7 @@ use http::header::{ACCEPT_LANGUAGE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::clock::Clock;
+use crate::identity::AuthMethod;
 use crate::login::Login;
 use crate::login::accounts::AccountsError;
 use crate::login::factors::{EnrolError, Factors};
@@ -42,6 +44,7 @@ pub mod known_device;
 pub mod languages;
 mod login;
 mod logout;
+pub mod look;
 pub mod page;
 mod passkeys;
 mod password;
@@ -66,6 +69,7 @@ pub use vault::RingVault;
 use csrf::Forged;
 use kept::Kept;
 use languages::Language;
+use look::{Branding, Look};
 use strings::Strings;
 
 /// The names of every cookie of the gateway: no backend sees them, none sets them.
@@ -79,6 +83,30 @@ pub const fn own_cookies(session: &str) -> [&str; 3] {
 pub struct Config {
     /// The path prefix, without a slash at its end; `/.vestibule` by default.
     pub path: String,
+    /// What those read whose browsers ask for no language of ours.
+    pub language: Language,
+    /// What of the pages is the deployer's.
+    pub branding: Branding,
+    /// The folder of templates that take the place of ours.
+    pub templates: Option<PathBuf>,
+}
+
+impl Config {
+    /// The defaults, below `path`.
+    #[must_use]
+    pub fn at(path: &str) -> Self {
+        let (language, branding) = (Language::default(), Branding::default());
+        Self { path: path.to_owned(), language, branding, templates: None }
+    }
+}
+
+/// What a reload changes.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What the pages look like.
+    pub look: Arc<Look>,
+    /// How people sign in, in the order in which it is offered.
+    pub methods: Vec<AuthMethod>,
 }
 
 /// The gateway's own pages.
@@ -90,7 +118,7 @@ pub struct Portal {
     kept: Kept,
     clock: Clock,
     audit: Audit,
-    config: ArcSwap<Config>,
+    settings: ArcSwap<Settings>,
 }
 
 impl Portal {
@@ -102,7 +130,7 @@ impl Portal {
         factors: Factors,
         clock: Clock,
         audit: Audit,
-        config: Config,
+        settings: Settings,
     ) -> Self {
         Self {
             engine,
@@ -111,21 +139,22 @@ impl Portal {
             kept: Kept::new(),
             clock,
             audit,
-            config: ArcSwap::from_pointee(config),
+            settings: ArcSwap::from_pointee(settings),
         }
     }
 
     /// Other settings from the next request on.
-    pub fn reload(&self, config: Config) {
-        self.config.store(Arc::new(config));
+    pub fn reload(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
     }
 
     /// Answers a request below the portal's path.
     pub async fn serve(&self, request: Request<'_>) -> Result<Response<Bytes>, PortalError> {
-        let config = self.config.load_full();
+        let settings = self.settings.load_full();
+        let Settings { look, methods } = &*settings;
         let wish = request.headers.get(ACCEPT_LANGUAGE);
-        let language = Language::wanted(wish, Language::default());
-        let request = Visit { request, portal: &config.path, language };
+        let language = Language::wanted(wish, look.language());
+        let request = Visit { request, look, methods, portal: look.portal(), language };
         match (request.path_below_portal, Verb::of(request.method)) {
             ("/login", Verb::Look) => self.show_login(&request).await,
             ("/login", Verb::Post) => self.submit_login(&request).await,
@@ -272,18 +301,25 @@ impl From<getrandom::Error> for PortalError {
 #[derive(Debug)]
 struct Visit<'a> {
     request: Request<'a>,
+    look: &'a Look,
+    methods: &'a [AuthMethod],
     portal: &'a str,
     language: Language,
 }
 
 impl Visit<'_> {
     const fn place(&self) -> Place<'_> {
-        Place { portal: self.portal, host: self.request.host, language: self.language }
+        Place { look: self.look, host: self.request.host, language: self.language }
     }
 
     /// The words of the visitor's language.
     fn words(&self) -> &'static Strings {
         self.language.words()
+    }
+
+    /// Whether people sign in like that here.
+    fn takes(&self, method: AuthMethod) -> Result<(), PortalError> {
+        if self.methods.contains(&method) { Ok(()) } else { Err(PortalError::NotFound) }
     }
 
     fn device(&self) -> Device<'_> {
@@ -350,8 +386,9 @@ impl Verb {
     }
 }
 
-fn asset(path: &str, verb: Verb) -> Result<Response<Bytes>, PortalError> {
-    let found = path.strip_prefix(assets::FOLDER).and_then(assets::serve).ok_or(PortalError::NotFound)?;
+fn asset(look: &Look, path: &str, verb: Verb) -> Result<Response<Bytes>, PortalError> {
+    let name = path.strip_prefix(assets::FOLDER);
+    let found = name.and_then(|name| look.asset(name)).ok_or(PortalError::NotFound)?;
     if verb == Verb::Look { Ok(found) } else { Err(PortalError::MethodNotAllowed("GET, HEAD")) }
 }
 

@@ -48,7 +48,9 @@ impl Portal {
 
     /// The question for a passkey of anybody, for the login page.
     pub(super) fn offer_login(&self, visit: &Visit<'_>, nonce: &Nonce) -> Result<Option<Offer>, PortalError> {
-        let Some(site) = Site::at(visit.host) else { return Ok(None) };
+        let (Some(site), Ok(())) = (Site::at(visit.host), visit.takes(AuthMethod::Passkey)) else {
+            return Ok(None);
+        };
         Ok(self.offer(self.factors.ask_any_passkey(&site)?, nonce.as_bytes()))
     }
 
@@ -69,6 +71,7 @@ impl Portal {
 
     /// Signs in whoever the passkey in the form belongs to.
     pub(super) async fn login_by_passkey(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
+        visit.takes(AuthMethod::Passkey)?;
         let next = after_confirming(visit, ReturnTo::parse(&visit.field("next").unwrap_or_default()));
         let remember = self.wish(visit);
         if let Err(forged) = self.check_login_form(visit) {

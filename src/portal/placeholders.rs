@@ -40,6 +40,7 @@ pub(super) fn fill(sentence: &str, values: &[(&str, &str)]) -> String {
 
 /// The same in a template: `sentence|filled(user=strong(user))`. Markup comes from our templates only; every
 /// other text is escaped.
+#[expect(clippy::needless_pass_by_value, reason = "as templates call it")]
 pub(super) fn filled(sentence: &str, values: Kwargs) -> Result<Value, Error> {
     let mut html = String::new();
     for piece in pieces(sentence) {

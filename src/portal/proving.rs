@@ -54,7 +54,7 @@ impl Portal {
             (page, Verb::Other) if PAGES.contains(&page) => {
                 Err(PortalError::MethodNotAllowed("GET, HEAD, POST"))
             }
-            (path, verb) => asset(path, verb),
+            (path, verb) => asset(visit.look, path, verb),
         }
     }
 

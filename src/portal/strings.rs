@@ -5,6 +5,7 @@
 //! word or has one too many, or it cannot be read; no text tells an unknown user from a wrong password or
 //! a disabled account.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -221,11 +222,14 @@ impl Counted {
     /// The sentence for so many.
     #[must_use]
     pub fn of(&self, count: u64) -> String {
-        let sentence = match self {
+        fill(self.form(count), &[("count", &count.to_string())])
+    }
+
+    fn form(&self, count: u64) -> &str {
+        match self {
             Self::ByNumber { one, .. } if count == 1 => one,
             Self::ByNumber { other, .. } | Self::Alike(other) => other,
-        };
-        fill(sentence, &[("count", &count.to_string())])
+        }
     }
 }
 
@@ -260,6 +264,18 @@ impl Strings {
             PasswordProblem::Common => self.password_common.clone(),
             PasswordProblem::Guessable => self.password_guessable.clone(),
         }
+    }
+
+    /// In which groups one must be.
+    #[must_use]
+    pub fn told_groups(&self, groups: &[&str]) -> String {
+        fill(self.forbidden_groups.form(groups.len() as u64), &[("groups", &groups.join(", "))])
+    }
+
+    /// That one must come from elsewhere.
+    #[must_use]
+    pub fn told_network(&self, address: IpAddr) -> String {
+        fill(&self.forbidden_network, &[("address", &address.to_string())])
     }
 
     /// How many recovery codes somebody has.

@@ -66,10 +66,11 @@ impl House {
         let config = session::Config { store: StoreKind::Memory, policy };
         let ring = Arc::new(KeyRing::generate(clock.now()));
         let engine = Engine::start(config, ring, clock.clone(), audit.clone()).await.unwrap();
-        let config = Config { path: "/.vestibule".to_owned() };
+        let look = Arc::new(Look::load(&Config::at("/.vestibule")).unwrap());
+        let settings = Settings { look, methods: vec![AuthMethod::Password, AuthMethod::Passkey] };
         let vault = Arc::new(RingVault::new(engine.clone()));
         let factors = Factors::new(login.factor_store(), vault, login.hasher(), clock.clone(), audit.clone());
-        let portal = Portal::new(engine, Arc::new(login), factors, clock, audit, config);
+        let portal = Portal::new(engine, Arc::new(login), factors, clock, audit, settings);
         Self { folder, portal, accounts, hand, lines }
     }
 

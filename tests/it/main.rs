@@ -36,6 +36,7 @@ mod lifecycle;
 mod login;
 mod malformed;
 mod old_backends;
+mod pages;
 mod paths;
 mod proxy_protocol;
 mod proxying;
