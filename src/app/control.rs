@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::gateway::Shared;
 use crate::gateway::snapshot::Snapshot;
 use crate::login::Login;
-use crate::login::accounts::Directory;
-use crate::login::factors::Factors;
+use crate::login::accounts::{self, AccountsError, Directory};
+use crate::login::factors::{self, Factors};
 use crate::login::throttle::Counters;
 use crate::portal::{Portal, RingVault};
 use crate::server::EarlyErrors;
@@ -52,6 +52,7 @@ impl Running {
         certificates: Arc<Resolver>,
         clock: Clock,
     ) -> Result<Self, Problems> {
+        warn_of_factors_apart(&config);
         let audit = open_audit(&config, &clock)?;
         let engine = Engine::start(config.session.clone(), Arc::new(ring), clock.clone(), audit.clone())
             .await
@@ -68,7 +69,7 @@ impl Running {
         let login = Arc::new(login);
         let vault = Arc::new(RingVault::new(engine.clone()));
         let factors = Factors::new(login.factor_store(), vault, login.hasher(), clock.clone(), audit.clone());
-        factors.reseal().await.map_err(Problems::one)?;
+        seal_anew(&factors).await?;
         let portal = Portal::new(
             engine.clone(),
             Arc::clone(&login),
@@ -124,6 +125,30 @@ impl Running {
             impediments.push("a certificate has expired".to_owned());
         }
         impediments
+    }
+}
+
+/// Seals the secrets of second factors by the key that signs now.
+async fn seal_anew(factors: &Factors) -> Result<(), Problems> {
+    match factors.reseal().await {
+        // A server may come up later, and no key can be retired before.
+        Err(AccountsError::Sql(error)) => {
+            tracing::warn!(%error, "second factors may depend on older keys; reload when their database answers");
+            Ok(())
+        }
+        sealed => sealed.map(drop).map_err(Problems::one),
+    }
+}
+
+/// SECURITY: a gateway that does not know of somebody's factor lets them in by the password alone.
+fn warn_of_factors_apart(config: &Config) {
+    let is_shared = !matches!(config.session.store, StoreKind::Memory | StoreKind::Sqlite(_));
+    let is_apart = matches!(config.login.factors, factors::Place::Sqlite(_));
+    if is_shared && is_apart && matches!(config.login.users, accounts::Place::Declared(_)) {
+        tracing::warn!(
+            "sessions may be shared with other gateways, but second factors lie on this machine; \
+             if there are others, name a database in `login.factors`"
+        );
     }
 }
 

@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,8 +36,8 @@ use throttle::{Counters, DeviceId, Origin, Shared, Throttle, Wait};
 pub struct Config {
     /// Where the accounts are; a change needs a restart.
     pub users: Place,
-    /// Where the second factors of accounts are that people declare in a file.
-    pub factors: PathBuf,
+    /// Where the second factors of accounts are that people declare in a file; a change needs a restart.
+    pub factors: factors::Place,
     /// How often somebody may try; reloadable.
     pub throttle: ThrottleConfig,
 }
@@ -87,20 +86,20 @@ impl Login {
         let factors = factors::store_of(&accounts, &config.factors).await?;
         let hasher = Hasher::start(HashingConfig::default())?;
         let shared = Shared::open(counters).await;
-        let login = Self::new(accounts, hasher, config.throttle, clock, audit);
-        Ok(Self { factors, throttle: login.throttle.sharing(shared), ..login })
+        let login = Self::new(accounts, factors, hasher, config.throttle, clock, audit);
+        Ok(Self { throttle: login.throttle.sharing(shared), ..login })
     }
 
     /// Puts the parts together.
     #[must_use]
     pub fn new(
         accounts: Accounts,
+        factors: Arc<dyn FactorStore>,
         hasher: Hasher,
         throttle: ThrottleConfig,
         clock: Clock,
         audit: Audit,
     ) -> Self {
-        let factors = factors::store_beside(&accounts);
         Self { accounts, factors, hasher, throttle: Throttle::new(throttle, clock.clone()), clock, audit }
     }
 
@@ -153,9 +152,10 @@ impl Login {
         Ok(self.accounts.find(user).await?.is_some_and(|account| !account.disabled))
     }
 
-    /// Whether the accounts can be read.
+    /// Whether the accounts and their second factors can be read.
     pub async fn reachable(&self) -> Result<(), AccountsError> {
-        self.accounts.credentials(None).await.map(drop)
+        self.accounts.credentials(None).await?;
+        self.factors.reset([0; 32]).await.map(drop)
     }
 
     /// Makes up a password that is allowed: 99 bit that can be read aloud.
@@ -163,9 +163,10 @@ impl Login {
         new_password::generate_password()
     }
 
-    /// Closes the accounts.
+    /// Closes the accounts and what belongs to them.
     pub async fn stop(&self) {
         self.throttle.close().await;
+        self.factors.close().await;
         self.accounts.close().await;
     }
 
@@ -317,7 +318,9 @@ mod tests {
             }
             accounts.disable(&user("dora")).await.unwrap();
             let (audit, lines) = Audit::to_memory();
-            Self { folder, login: Login::new(accounts, hasher, throttle, clock, audit), lines, hand }
+            let factors = beside(&accounts).await;
+            let login = Login::new(accounts, factors, hasher, throttle, clock, audit);
+            Self { folder, login, lines, hand }
         }
 
         async fn attempt(&self, name: &str, password: &str) -> Outcome {
@@ -334,6 +337,10 @@ mod tests {
         async fn phc(&self) -> String {
             self.login.accounts.credentials(Some(user("alice"))).await.unwrap().unwrap().hash
         }
+    }
+
+    async fn beside(accounts: &Accounts) -> Arc<dyn FactorStore> {
+        factors::store_of(accounts, &factors::Place::Sqlite("unused".into())).await.unwrap()
     }
 
     fn user(name: &str) -> UserId {

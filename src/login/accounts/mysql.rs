@@ -11,6 +11,7 @@ use super::columns::{self, Columns, write_groups};
 use super::source::{Answer, Change, NewAccount, Source};
 use super::{Account, Credentials, folded};
 use crate::identity::UserId;
+use crate::login::factors::MYSQL_BESIDE;
 use crate::storage::sql::{Database, Location, Repeat, Schema, SqlError};
 
 /// Accounts that several gateways share.
@@ -24,6 +25,11 @@ impl MySqlSource {
     /// work.
     pub(super) fn new(location: &Location) -> Self {
         Self { database: Database::new(location, SCHEMA) }
+    }
+
+    /// The database, for what else is kept of these users.
+    pub(super) fn database(&self) -> Database<MySql> {
+        self.database.clone()
     }
 }
 
@@ -119,7 +125,8 @@ async fn change_one(connection: &mut MySqlConnection, name: &str, change: &Chang
 /// of them for one and no character set changes them.
 const SCHEMA: Schema = Schema {
     part: "accounts",
-    steps: &["
+    steps: &[
+        "
     CREATE TABLE IF NOT EXISTS vestibule_users (
         folded       VARBINARY(128)   NOT NULL PRIMARY KEY,
         name         VARBINARY(128)   NOT NULL,
@@ -131,7 +138,9 @@ const SCHEMA: Schema = Schema {
         created      BIGINT           NOT NULL,
         last_login   BIGINT
     ) ENGINE = InnoDB
-"],
+",
+        MYSQL_BESIDE,
+    ],
 };
 
 const INSERT: &str = "

@@ -11,6 +11,7 @@ use super::columns::{self, Columns, write_groups};
 use super::source::{Answer, Change, NewAccount, Source};
 use super::{Account, Credentials, folded};
 use crate::identity::UserId;
+use crate::login::factors::POSTGRES_BESIDE;
 use crate::storage::sql::{Database, Location, Repeat, Schema};
 
 /// Accounts that several gateways share.
@@ -24,6 +25,11 @@ impl PostgresSource {
     /// work.
     pub(super) fn new(location: &Location) -> Self {
         Self { database: Database::new(location, SCHEMA) }
+    }
+
+    /// The database, for what else is kept of these users.
+    pub(super) fn database(&self) -> Database<Postgres> {
+        self.database.clone()
     }
 }
 
@@ -113,7 +119,8 @@ async fn change_one(connection: &mut PgConnection, name: &str, change: &Change) 
 /// Version by version; what has shipped never changes. Names are compared byte by byte.
 const SCHEMA: Schema = Schema {
     part: "accounts",
-    steps: &[r#"
+    steps: &[
+        r#"
     CREATE TABLE vestibule_users (
         folded       TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (folded = lower(name)),
         name         TEXT COLLATE "C" NOT NULL,
@@ -125,7 +132,9 @@ const SCHEMA: Schema = Schema {
         created      BIGINT  NOT NULL,
         last_login   BIGINT
     )
-"#],
+"#,
+        POSTGRES_BESIDE,
+    ],
 };
 
 const INSERT: &str = "
