@@ -20,19 +20,17 @@ mod columns;
 mod conformance;
 mod declared;
 pub mod htpasswd;
-mod mysql;
 mod place;
-mod postgres;
 mod source;
+mod sql;
 mod sqlite;
 
 pub use declared::Directory;
 pub use place::{Declared, Form, Place};
 
 use declared::DeclaredSource;
-use mysql::MySqlSource;
-use postgres::PostgresSource;
 use source::{Change, NewAccount, Source};
+use sql::{MySqlSource, PostgresSource};
 use sqlite::SqliteSource;
 
 /// The accounts of one source. Clones share it.

@@ -339,7 +339,7 @@ fn link(name: &str) -> Reset {
 }
 
 fn random() -> String {
-    FactorId::generate().unwrap().as_str()[..8].to_owned()
+    FactorId::generate().unwrap().as_str().chars().take(8).collect()
 }
 
 const TASKS: usize = 8;

@@ -1,7 +1,8 @@
 //! What is said to PostgreSQL and MySQL about second factors: one text, in two dialects.
 //!
-//! Invariant: the parameters of a statement are bound in the order in which they stand in it, each once, so
-//! that it does not matter whether they have numbers.
+//! Invariant: the parameters of a statement are bound in the order in which they stand in it, each once.
+
+use crate::storage::sql::statement;
 
 /// What is said to a database.
 #[derive(Debug)]
@@ -35,181 +36,56 @@ pub(super) struct Statements {
 macro_rules! statements {
     ($dialect:ident, $of:literal) => {
         Statements {
-            of_user: concat!(select_factor!($of), " WHERE folded = ", $dialect!(1), " ORDER BY created, id"),
-            codes: concat!(
-                "SELECT label, phc FROM vestibule_",
-                $of,
-                "recovery_codes WHERE folded = ",
-                $dialect!(1),
-                " ORDER BY label"
+            of_user: concat!(
+                select_factor!($of),
+                statement!($dialect: " WHERE folded = " [1] " ORDER BY created, id")
             ),
-            guesses: concat!(
-                "SELECT guesses, last_guess FROM vestibule_",
-                $of,
-                "guesses WHERE folded = ",
-                $dialect!(1)
-            ),
-            by_credential: concat!(select_factor!($of), " WHERE digest = ", $dialect!(1)),
-            reset: concat!(
-                "SELECT user_name, expires, removes_factors FROM vestibule_",
-                $of,
-                "resets WHERE digest = ",
-                $dialect!(1)
-            ),
-            sealed: concat!("SELECT user_name, id, sealed FROM vestibule_", $of, "factors"),
-            add: concat!(
-                "INSERT INTO vestibule_",
-                $of,
-                "factors
+            by_credential: concat!(select_factor!($of), statement!($dialect: " WHERE digest = " [1])),
+            codes: statement!($dialect:
+                "SELECT label, phc FROM vestibule_" $of "recovery_codes WHERE folded = " [1] " ORDER BY label"),
+            guesses: statement!($dialect:
+                "SELECT guesses, last_guess FROM vestibule_" $of "guesses WHERE folded = " [1]),
+            reset: statement!($dialect:
+                "SELECT user_name, expires, removes_factors FROM vestibule_" $of "resets WHERE digest = " [1]),
+            sealed: statement!($dialect: "SELECT user_name, id, sealed FROM vestibule_" $of "factors"),
+            add: statement!($dialect:
+                "INSERT INTO vestibule_" $of "factors
                  (id, folded, user_name, kind, name, sealed, digest, credential, host, totp_of, last_step,
-                  created, last_used) VALUES (",
-                $dialect!(1),
-                ", ",
-                $dialect!(2),
-                ", ",
-                $dialect!(3),
-                ", ",
-                $dialect!(4),
-                ", ",
-                $dialect!(5),
-                ", ",
-                $dialect!(6),
-                ", ",
-                $dialect!(7),
-                ", ",
-                $dialect!(8),
-                ", ",
-                $dialect!(9),
-                ", ",
-                $dialect!(10),
-                ", ",
-                $dialect!(11),
-                ", ",
-                $dialect!(12),
-                ", ",
-                $dialect!(13),
-                ")",
-                $dialect!(if_free)
-            ),
-            remove: concat!(
-                "DELETE FROM vestibule_",
-                $of,
-                "factors WHERE folded = ",
-                $dialect!(1),
-                " AND id = ",
-                $dialect!(2)
-            ),
-            remove_totp: concat!("DELETE FROM vestibule_", $of, "factors WHERE totp_of = ", $dialect!(1)),
-            remove_factors: concat!("DELETE FROM vestibule_", $of, "factors WHERE folded = ", $dialect!(1)),
-            take_step: concat!(
-                "UPDATE vestibule_",
-                $of,
-                "factors SET last_step = ",
-                $dialect!(1),
-                ", last_used = ",
-                $dialect!(2),
-                " WHERE id = ",
-                $dialect!(3),
-                " AND last_step < ",
-                $dialect!(4)
-            ),
-            reseal: concat!(
-                "UPDATE vestibule_",
-                $of,
-                "factors SET sealed = ",
-                $dialect!(1),
-                ", last_used = coalesce(",
-                $dialect!(2),
-                ", last_used) WHERE id = ",
-                $dialect!(3),
-                " AND sealed = ",
-                $dialect!(4)
-            ),
-            hold: concat!(
-                "SELECT id FROM vestibule_",
-                $of,
-                "factors WHERE folded = ",
-                $dialect!(1),
-                " ORDER BY id FOR UPDATE"
-            ),
-            add_code: concat!(
-                "INSERT INTO vestibule_",
-                $of,
-                "recovery_codes (folded, label, phc) VALUES (",
-                $dialect!(1),
-                ", ",
-                $dialect!(2),
-                ", ",
-                $dialect!(3),
-                ")"
-            ),
-            spend_code: concat!(
-                "DELETE FROM vestibule_",
-                $of,
-                "recovery_codes WHERE folded = ",
-                $dialect!(1),
-                " AND label = ",
-                $dialect!(2),
-                " AND phc = ",
-                $dialect!(3)
-            ),
-            remove_codes: concat!(
-                "DELETE FROM vestibule_",
-                $of,
-                "recovery_codes WHERE folded = ",
-                $dialect!(1)
-            ),
-            first_guess: concat!(
-                "INSERT INTO vestibule_",
-                $of,
-                "guesses (folded, guesses, last_guess) VALUES (",
-                $dialect!(1),
-                ", 1, ",
-                $dialect!(2),
-                ")",
-                $dialect!(if_free)
-            ),
-            next_guess: concat!(
-                "UPDATE vestibule_",
-                $of,
-                "guesses SET guesses = guesses + 1, last_guess = ",
-                $dialect!(1),
-                " WHERE folded = ",
-                $dialect!(2),
-                " AND guesses = ",
-                $dialect!(3)
-            ),
-            forget_guesses: concat!("DELETE FROM vestibule_", $of, "guesses WHERE folded = ", $dialect!(1)),
-            add_reset: concat!(
-                $dialect!(replace),
-                " vestibule_",
-                $of,
-                "resets
-                 (folded, user_name, digest, expires, removes_factors) VALUES (",
-                $dialect!(1),
-                ", ",
-                $dialect!(2),
-                ", ",
-                $dialect!(3),
-                ", ",
-                $dialect!(4),
-                ", ",
-                $dialect!(5),
-                ")",
-                $dialect!(replaced)
-            ),
-            spend_reset: concat!("DELETE FROM vestibule_", $of, "resets WHERE digest = ", $dialect!(1)),
-            spend: concat!(
-                "INSERT INTO vestibule_",
-                $of,
-                "spent (digest, expires) VALUES (",
-                $dialect!(1),
-                ", ",
-                $dialect!(2),
-                ")",
-                $dialect!(if_free)
-            ),
-            sweep: concat!("DELETE FROM vestibule_", $of, "spent WHERE expires < ", $dialect!(1)),
+                  created, last_used) VALUES (" [1] ", " [2] ", " [3] ", " [4] ", " [5] ", " [6] ", " [7] ", " [8]
+                ", " [9] ", " [10] ", " [11] ", " [12] ", " [13] ")" (if_free)),
+            remove: statement!($dialect:
+                "DELETE FROM vestibule_" $of "factors WHERE folded = " [1] " AND id = " [2]),
+            remove_totp: statement!($dialect: "DELETE FROM vestibule_" $of "factors WHERE totp_of = " [1]),
+            remove_factors: statement!($dialect: "DELETE FROM vestibule_" $of "factors WHERE folded = " [1]),
+            take_step: statement!($dialect:
+                "UPDATE vestibule_" $of "factors SET last_step = " [1] ", last_used = " [2]
+                " WHERE id = " [3] " AND last_step < " [4]),
+            reseal: statement!($dialect:
+                "UPDATE vestibule_" $of "factors SET sealed = " [1] ", last_used = coalesce(" [2] ", last_used)
+                 WHERE id = " [3] " AND sealed = " [4]),
+            hold: statement!($dialect:
+                "SELECT id FROM vestibule_" $of "factors WHERE folded = " [1] " ORDER BY id FOR UPDATE"),
+            add_code: statement!($dialect:
+                "INSERT INTO vestibule_" $of "recovery_codes (folded, label, phc)
+                 VALUES (" [1] ", " [2] ", " [3] ")"),
+            spend_code: statement!($dialect:
+                "DELETE FROM vestibule_" $of "recovery_codes
+                 WHERE folded = " [1] " AND label = " [2] " AND phc = " [3]),
+            remove_codes: statement!($dialect: "DELETE FROM vestibule_" $of "recovery_codes WHERE folded = " [1]),
+            first_guess: statement!($dialect:
+                "INSERT INTO vestibule_" $of "guesses (folded, guesses, last_guess)
+                 VALUES (" [1] ", 1, " [2] ")" (if_free)),
+            next_guess: statement!($dialect:
+                "UPDATE vestibule_" $of "guesses SET guesses = guesses + 1, last_guess = " [1]
+                " WHERE folded = " [2] " AND guesses = " [3]),
+            forget_guesses: statement!($dialect: "DELETE FROM vestibule_" $of "guesses WHERE folded = " [1]),
+            add_reset: replacing!($dialect: "vestibule_" $of "resets
+                 (folded, user_name, digest, expires, removes_factors)
+                 VALUES (" [1] ", " [2] ", " [3] ", " [4] ", " [5] ")"),
+            spend_reset: statement!($dialect: "DELETE FROM vestibule_" $of "resets WHERE digest = " [1]),
+            spend: statement!($dialect:
+                "INSERT INTO vestibule_" $of "spent (digest, expires) VALUES (" [1] ", " [2] ")" (if_free)),
+            sweep: statement!($dialect: "DELETE FROM vestibule_" $of "spent WHERE expires < " [1]),
         }
     };
 }
@@ -226,39 +102,19 @@ macro_rules! select_factor {
     };
 }
 
-macro_rules! postgres {
-    ($number:literal) => {
-        concat!("$", $number)
+/// A link in the place of that of the same user, if there is one.
+macro_rules! replacing {
+    (in_postgres: $($part:tt)+) => {
+        statement!(in_postgres: "INSERT INTO " $($part)+
+            " ON CONFLICT (folded) DO UPDATE SET user_name = excluded.user_name, digest = excluded.digest,
+              expires = excluded.expires, removes_factors = excluded.removes_factors")
     };
-    (if_free) => {
-        " ON CONFLICT DO NOTHING"
-    };
-    (replace) => {
-        "INSERT INTO"
-    };
-    (replaced) => {
-        " ON CONFLICT (folded) DO UPDATE SET user_name = excluded.user_name, digest = excluded.digest,
-          expires = excluded.expires, removes_factors = excluded.removes_factors"
+    (in_mysql: $($part:tt)+) => {
+        statement!(in_mysql: "REPLACE INTO " $($part)+)
     };
 }
 
-/// There an insertion that finds its place taken is an error of its own.
-macro_rules! mysql {
-    ($number:literal) => {
-        "?"
-    };
-    (if_free) => {
-        ""
-    };
-    (replace) => {
-        "REPLACE INTO"
-    };
-    (replaced) => {
-        ""
-    };
-}
-
-pub(super) const POSTGRES: Statements = statements!(postgres, "");
-pub(super) const POSTGRES_DECLARED: Statements = statements!(postgres, "declared_");
-pub(super) const MYSQL: Statements = statements!(mysql, "");
-pub(super) const MYSQL_DECLARED: Statements = statements!(mysql, "declared_");
+pub(super) const POSTGRES: Statements = statements!(in_postgres, "");
+pub(super) const POSTGRES_DECLARED: Statements = statements!(in_postgres, "declared_");
+pub(super) const MYSQL: Statements = statements!(in_mysql, "");
+pub(super) const MYSQL_DECLARED: Statements = statements!(in_mysql, "declared_");
