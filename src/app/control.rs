@@ -15,13 +15,13 @@ use crate::gateway::snapshot::Snapshot;
 use crate::login::Login;
 use crate::login::accounts::{self, AccountsError, Directory};
 use crate::login::factors::{self, Factors};
-use crate::login::throttle::Counters;
-use crate::portal::{Portal, RingVault};
+use crate::portal::{Forms, Portal, RingVault};
 use crate::server::EarlyErrors;
 use crate::server::tls::certificates::Resolver;
 use crate::session::StoreKind;
 use crate::session::engine::Engine;
 use crate::session::keyring::KeyRing;
+use crate::storage::Meeting;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::Metrics;
 
@@ -57,16 +57,10 @@ impl Running {
         let engine = Engine::start(config.session.clone(), Arc::new(ring), clock.clone(), audit.clone())
             .await
             .map_err(Problems::one)?;
-        let login = Login::open(
-            &config.login,
-            directory,
-            &counters(&config.session.store),
-            clock.clone(),
-            audit.clone(),
-        )
-        .await
-        .map_err(Problems::one)?;
-        let login = Arc::new(login);
+        let meeting = meeting(&config.session.store);
+        let opening = Login::open(&config.login, directory, &meeting, clock.clone(), audit.clone());
+        let (login, forms) = tokio::join!(opening, Forms::at(&meeting));
+        let login = Arc::new(login.map_err(Problems::one)?);
         let vault = Arc::new(RingVault::new(engine.clone()));
         let factors = Factors::new(login.factor_store(), vault, login.hasher(), clock.clone(), audit.clone());
         seal_anew(&factors).await?;
@@ -78,6 +72,7 @@ impl Running {
             audit.clone(),
             config.portal.clone(),
         );
+        let portal = portal.keeping(forms);
         let snapshot = parts::snapshot(&config, None)?;
         Ok(Self {
             early: Arc::new(ArcSwap::from_pointee(early::responses(&snapshot))),
@@ -177,12 +172,13 @@ impl Control for Running {
     }
 }
 
-/// Gateways that share their sessions count failed logins together.
-fn counters(store: &StoreKind) -> Counters {
+/// Gateways that share their sessions count failed logins and keep interrupted forms together.
+fn meeting(store: &StoreKind) -> Meeting {
     match store {
-        StoreKind::Redis(location) => Counters::Redis(location.clone()),
-        StoreKind::Sql(location) => Counters::Sql(location.clone()),
-        StoreKind::Browser(marks) => counters(marks),
-        StoreKind::Memory | StoreKind::Sqlite(_) | StoreKind::Memcached(_) => Counters::Here,
+        StoreKind::Redis(location) => Meeting::Redis(location.clone()),
+        StoreKind::Sql(location) => Meeting::Sql(location.clone()),
+        StoreKind::Browser(marks) => meeting(marks),
+        // memcached may forget anything at any time.
+        StoreKind::Memory | StoreKind::Sqlite(_) | StoreKind::Memcached(_) => Meeting::Nowhere,
     }
 }

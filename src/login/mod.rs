@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::identity::{AuthMethod, Identity, UserId};
 use crate::secret::Secret;
+use crate::storage::Meeting;
 use crate::telemetry::audit::{Audit, Event, EventKind};
 
 pub mod accounts;
@@ -29,7 +30,7 @@ pub use new_password::{PASSWORD_MINIMUM, PasswordProblem, check_new_password};
 use accounts::{Account, Accounts, AccountsError, Credentials, Directory, Place};
 use factors::FactorStore;
 use password::{Hasher, HashingConfig, Lane};
-use throttle::{Counters, DeviceId, Origin, Shared, Throttle, Wait};
+use throttle::{DeviceId, Origin, Shared, Throttle, Wait};
 
 /// How people prove who they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,18 +75,18 @@ pub struct Login {
 
 impl Login {
     /// Opens the accounts and starts the hashing threads; `directory` is what was read of a file that
-    /// declares accounts, `counters` where failures are counted together with other gateways.
+    /// declares accounts, `meeting` where failures are counted together with other gateways.
     pub async fn open(
         config: &Config,
         directory: Option<Directory>,
-        counters: &Counters,
+        meeting: &Meeting,
         clock: Clock,
         audit: Audit,
     ) -> Result<Self, OpenError> {
         let accounts = Accounts::at(&config.users, directory).await?;
         let factors = factors::store_of(&accounts, &config.factors).await?;
         let hasher = Hasher::start(HashingConfig::default())?;
-        let shared = Shared::open(counters).await;
+        let shared = Shared::open(meeting).await;
         let login = Self::new(accounts, factors, hasher, config.throttle, clock, audit);
         Ok(Self { throttle: login.throttle.sharing(shared), ..login })
     }
