@@ -192,7 +192,8 @@ impl Gateway {
         snapshot.identity.strip(request.headers_mut());
         if let Some(page) = snapshot.portal_page(canonical.path()) {
             record.outcome = Outcome::Portal;
-            return self.portal_page(page, &canonical, request, record).await.map(Answered::Own);
+            let answer = Box::pin(self.portal_page(page, &canonical, request, record));
+            return answer.await.map(Answered::Own);
         }
         let place = snapshot.routes.find(canonical.host(), canonical.path()).ok_or(Reject::NotFound)?;
         refuse_ambiguity(snapshot, &canonical)?;
@@ -213,13 +214,13 @@ impl Gateway {
                 record.outcome = Outcome::LoginNeeded;
                 let asked = answers::ask_login(&snapshot.portal, guest, &canonical, &request);
                 let page = format!("/login?reason={}", portal::REASON_EXPIRED);
-                self.or_keep(snapshot, asked, &page, request, record).await
+                Box::pin(self.or_keep(snapshot, asked, &page, request, record)).await
             }
             Decision::StepUp(missing) => {
                 record.outcome = Outcome::LoginNeeded;
                 let asked = answers::ask_confirm(&snapshot.portal, missing, &canonical, &request);
                 let page = format!("/confirm?for={}", missing.as_str());
-                self.or_keep(snapshot, asked, &page, request, record).await
+                Box::pin(self.or_keep(snapshot, asked, &page, request, record)).await
             }
             Decision::Forbid(why) => Err(self.forbid(why, record)),
             Decision::MethodNotAllowed => Err(Reject::MethodNotAllowed(allowed(&place.route.methods))),

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use futures_util::future::Either;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -94,22 +95,11 @@ impl Sender {
         &mut self,
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Incoming>, Failure>> + use<> {
-        let sent = match self {
-            Self::Own(sender) => Sent::Own(sender.try_send_request(request)),
-            Self::Shared(place) => Sent::Shared(place.send(request)),
-        };
-        async move {
-            match sent {
-                Sent::Own(answer) => answer.await,
-                Sent::Shared(answer) => answer.await,
-            }
+        match self {
+            Self::Own(sender) => Either::Left(sender.try_send_request(request)),
+            Self::Shared(place) => Either::Right(place.send(request)),
         }
     }
-}
-
-enum Sent<O, S> {
-    Own(O),
-    Shared(S),
 }
 
 /// Which protocol a connection speaks.

@@ -7,9 +7,10 @@
 use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
@@ -20,6 +21,7 @@ use super::lease::Lease;
 use super::multiplex::Failure;
 use super::pool::{Origin, Pool, Reuse, Wish};
 use super::shape::as_http1;
+use super::stall::StallTimer;
 use super::upgrade::Switch;
 use super::upload::{Progress, RequestBody, UploadError};
 use super::{ForwardError, ResponseFault, headers};
@@ -49,6 +51,7 @@ pub(super) async fn run(
     progress: Option<Rc<Progress>>,
 ) -> Result<(Response<Incoming>, Lease), ForwardError> {
     let mut wish = Wish { reuse: Reuse::Allowed, switch };
+    let limit = pool.upstream().config().response_timeout;
     let mut attempt = 0;
     loop {
         attempt += 1;
@@ -56,7 +59,8 @@ pub(super) async fn run(
         pool.upstream().set_host(lease.server(), request.headers_mut());
         let mut spare = Spare::of(&request, attempt, origin, lease.connection.sender.wire());
         lease.fit(&mut request);
-        let sent = send(&mut lease, request, progress.as_deref(), pool).await;
+        let answer = pin!(lease.connection.sender.send(request));
+        let sent = wait_for(answer, &mut lease.connection.timer, progress.as_deref(), limit).await;
         let failed = |error: &ForwardError| pool.upstream().failed(lease.server(), error);
         match sent.inspect_err(failed)? {
             Ok(response) => {
@@ -73,19 +77,15 @@ pub(super) async fn run(
     }
 }
 
-/// Sends over one connection and waits for the head of the answer.
+/// Waits for the head of the answer.
 ///
 /// The response timeout counts from the last piece of the upload, and not while the client is to send.
-async fn send(
-    lease: &mut Lease,
-    request: Request<RequestBody>,
+async fn wait_for<F: Future>(
+    mut answer: Pin<&mut F>,
+    timer: &mut StallTimer,
     progress: Option<&Progress>,
-    pool: &Pool,
-) -> Result<Result<Response<Incoming>, Failure>, ForwardError> {
-    let limit = pool.upstream().config().response_timeout;
-    let connection = &mut lease.connection;
-    let mut answer = pin!(connection.sender.send(request));
-    let timer = &mut connection.timer;
+    limit: Duration,
+) -> Result<F::Output, ForwardError> {
     timer.moved();
     let result = poll_fn(|cx| {
         if let Poll::Ready(answer) = answer.as_mut().poll(cx) {

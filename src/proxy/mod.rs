@@ -154,7 +154,7 @@ pub async fn forward(forward: Forward<'_>, request: Request<Incoming>) -> Result
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return match switch {
             Switch::WebSocket | Switch::Bridged => {
-                upgrade::take_over(response, lease, expected).await.map(Answer::Upgraded)
+                Box::pin(upgrade::take_over(response, lease, expected)).await.map(Answer::Upgraded)
             }
             Switch::No => Err(ResponseFault::Switched.into()),
         };

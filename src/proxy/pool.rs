@@ -173,9 +173,19 @@ impl Pool {
         server: usize,
         wish: Wish,
     ) -> Result<(Connection, Origin), ForwardError> {
-        if let Some(connection) = self.reuse(server, wish) {
-            return Ok((connection, Origin::Reused));
+        match self.reuse(server, wish) {
+            Some(connection) => Ok((connection, Origin::Reused)),
+            // Boxed, because it is large and seldom: most requests find a connection.
+            None => Box::pin(self.obtain(server, wish)).await,
         }
+    }
+
+    /// Opens a connection, or waits for one where no more may be opened.
+    async fn obtain(
+        self: &Rc<Self>,
+        server: usize,
+        wish: Wish,
+    ) -> Result<(Connection, Origin), ForwardError> {
         let _turn = match self.join(server, wish).await? {
             Joined::Connection(connection) => return Ok((connection, Origin::Reused)),
             Joined::Turn(turn) => turn,
