@@ -48,7 +48,7 @@ pub fn rejected(
     let answer = reject.answer();
     record.outcome = answer.outcome;
     record.reason = match answer.outcome {
-        Outcome::Refused | Outcome::Failed => record.reason.or(Some(answer.code)),
+        Outcome::Refused | Outcome::Failed => record.reason.or(Some(reject.logged_as())),
         _ => record.reason,
     };
     tracing::debug!(request_id = %record.request_id, reason = reject.reason(), "request not served");

@@ -187,8 +187,7 @@ impl Gateway {
         refuse_trace(request.method())?;
         arrival.refuse_misdirected(snapshot, &canonical)?;
         let peer = record.client;
-        record.client =
-            proxy::client_addr::client_address(peer, request.headers(), &snapshot.trusted_proxies);
+        record.client = snapshot.client(peer, request.headers_mut()).map_err(Reject::UnknownClient)?;
         snapshot.identity.strip(request.headers_mut());
         if let Some(page) = snapshot.portal_page(canonical.path()) {
             record.outcome = Outcome::Portal;
@@ -375,6 +374,7 @@ impl Gateway {
         record: &Record,
     ) {
         let forwarded = Forwarded {
+            client: record.client,
             peer,
             peer_trusted: snapshot.is_trusted(peer),
             scheme: "https",

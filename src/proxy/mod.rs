@@ -49,7 +49,7 @@ pub use self::affinity::Affinity;
 pub use self::balance::Balance;
 pub use self::body::{BodyError, Limits, UpstreamBody};
 pub use self::check::{HealthCheck, watch};
-pub use self::client_addr::client_address;
+pub use self::client_addr::{ForwardedBy, Unproven, client_address};
 use self::handshake::Expected;
 pub use self::head_size::{HeadLimits, LargestPart};
 pub use self::pool::Pools;

@@ -53,6 +53,7 @@ mod stores;
 mod streams;
 mod telemetry;
 mod throttling;
+mod trusted_proxies;
 mod upstreams;
 mod websocket;
 mod websocket_over_http2;
