@@ -10,6 +10,7 @@
 mod affinity;
 mod balance;
 pub mod body;
+mod bound;
 mod check;
 pub mod client_addr;
 mod connection;
@@ -53,6 +54,7 @@ pub use self::client_addr::{ForwardedBy, Unproven, client_address};
 use self::handshake::Expected;
 pub use self::head_size::{HeadLimits, LargestPart};
 pub use self::pool::Pools;
+use self::pool::Reuse;
 pub use self::server::{HostPort, ServerAddress, WeightedServer};
 pub use self::tls::{BackendTls, OwnCertificate, Protocol, TlsError};
 pub use self::trailers::TrailerFilter;
@@ -143,6 +145,7 @@ pub async fn forward(forward: Forward<'_>, request: Request<Incoming>) -> Result
     let body = RequestBody::new(incoming, upload_limits(&parts, limits), trailers);
     let body = body.map_err(|error| ForwardError::from(&error))?;
     let progress = body.progress();
+    let later = bound::after_request(&parts.headers);
     let mut request = exchange::outgoing(Request::from_parts(parts, body), switch)?;
     let expected = match switch {
         Switch::Bridged => Some(Expected::ask(request.headers_mut()).ok_or(ForwardError::NoSwitch)?),
@@ -158,6 +161,9 @@ pub async fn forward(forward: Forward<'_>, request: Request<Incoming>) -> Result
             }
             Switch::No => Err(ResponseFault::Switched.into()),
         };
+    }
+    if [later, bound::after_response(response.headers())].contains(&Reuse::Forbidden) {
+        lease.spend();
     }
     headers::prepare_response(response.headers_mut())?;
     if response.version() != Version::HTTP_11 {

@@ -6,7 +6,7 @@ use rustls::pki_types::pem::PemObject;
 use crate::harness::folder::Validity;
 use crate::harness::frames::End;
 use crate::harness::gateway::prepared;
-use crate::harness::{After, Backend, Folder, Frames, Gateway, Setup, eventually};
+use crate::harness::{After, Backend, Client, Folder, Frames, Gateway, Setup, eventually};
 
 #[test]
 fn each_host_shows_its_own_certificate_and_an_unknown_one_the_first() {
@@ -216,3 +216,33 @@ fn certificate(gateway: &Gateway, stem: &str) -> Vec<u8> {
 
 /// More than the gateway keeps for a stream, less than the window of a connection.
 const LARGE: usize = 600 * 1024;
+
+#[test]
+fn a_connection_that_somebody_proved_themselves_on_is_nobody_elses() {
+    let backend = Backend::with(|peer| {
+        let head = match peer.request.target() {
+            "/challenge" => {
+                "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"a\"\r\nWWW-Authenticate: NTLM\r\n"
+            }
+            _ => "HTTP/1.1 200 OK\r\n",
+        };
+        peer.write(format!("{head}Content-Length: 0\r\nX-Connection: {}\r\n\r\n", peer.connection));
+        After::KeepAlive
+    });
+    let gateway = Gateway::start(&public(&backend).set("server.workers", "1"));
+    let ask = |visitor: &Client, target: &str, credentials: &str| {
+        let answer = visitor.ask("GET", target).header("authorization", credentials).send();
+        answer.header("x-connection").to_owned()
+    };
+    let (one, other) = (gateway.visitor(), gateway.visitor().over_h2());
+    for (target, credentials) in [
+        ("/", "NTLM TlRMTVNTUAAB"),
+        ("/", "negotiate YIIJvwYGKwYBBQUCoIIJszCC"),
+        ("/challenge", "Basic YTpi"),
+    ] {
+        for (one, other) in [(&one, &other), (&other, &one)] {
+            assert_ne!(ask(one, target, credentials), ask(other, "/", "Basic Yjpj"), "{credentials}");
+        }
+    }
+    assert_eq!(ask(&one, "/", "Basic YTpi"), ask(&other, "/", "Basic Yjpj"), "told with each request");
+}
