@@ -266,10 +266,15 @@ const MOST_STREAMS: usize = 100;
 const HEAD: u32 = 64 * 1024;
 
 /// What a backend may send ahead on one stream, in bytes: what one slow client makes us keep.
-const STREAM_WINDOW: u32 = 256 * 1024;
+const STREAM_WINDOW: u32 = 160 * 1024;
 
-/// What a backend may send ahead on one connection, in bytes; slow clients must not stop the others.
+/// What a backend may send ahead on one connection, in bytes: what all its slow clients make us keep.
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+
+const _: () = assert!(
+    MOST_STREAMS as u64 * STREAM_WINDOW as u64 <= CONNECTION_WINDOW as u64,
+    "slow clients on all streams but one must not stop that one"
+);
 
 /// What is kept of an upload that the backend does not take, in bytes for each stream.
 const SEND_BUFFER: usize = 128 * 1024;

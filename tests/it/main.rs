@@ -27,6 +27,7 @@ mod gateways;
 mod harness;
 mod headers;
 mod http2_floods;
+mod http2_shared;
 mod http2_upstreams;
 mod identity;
 mod import_rules;
