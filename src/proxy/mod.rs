@@ -19,6 +19,7 @@ mod handshake;
 mod head_size;
 pub mod headers;
 mod health;
+mod heard;
 mod host_name;
 mod lease;
 mod multiplex;

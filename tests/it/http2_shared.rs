@@ -2,7 +2,7 @@
 
 use http::Response;
 
-use crate::harness::{Frames, Gateway, H2Backend, Setup};
+use crate::harness::{Frames, Gateway, H2Backend, Relay, Setup};
 
 #[test]
 fn slow_readers_do_not_stop_the_request_beside_them() {
@@ -23,6 +23,19 @@ fn slow_readers_do_not_stop_the_request_beside_them() {
     }
     assert_eq!(gateway.visitor().ask("GET", "/").stream().count(), Ok(LARGE as u64));
     assert_eq!((backend.connections(), backend.seen().len()), (1, 100));
+}
+
+#[test]
+fn a_connection_that_the_network_lost_is_left_after_the_first_request_that_meets_it() {
+    let backend = H2Backend::start();
+    let network = Relay::to(backend.address());
+    let lines = format!("response_timeout = '1s'; servers = ['h2c://{}']", network.address());
+    let gateway = Gateway::start(&setup(&lines));
+    let visitor = gateway.visitor();
+    assert_eq!(visitor.get("/").status, 200);
+    network.lose_connections();
+    assert_eq!([visitor.get("/").status, visitor.get("/").status], [504, 200]);
+    assert_eq!(backend.connections(), 2);
 }
 
 /// One worker, so that it is known which requests meet.
