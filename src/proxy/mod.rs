@@ -14,6 +14,7 @@ mod bound;
 mod check;
 pub mod client_addr;
 mod connection;
+mod dial;
 mod exchange;
 mod handshake;
 mod head_size;

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
-use super::host_name::{HostName, no_address};
+use super::dial::first_to_answer;
 use super::server::Target;
 
 /// An open connection to a backend.
@@ -30,7 +30,7 @@ impl Stream {
     pub(super) async fn connect(target: &Target) -> io::Result<Self> {
         let stream = match target {
             Target::Address(address) => TcpStream::connect(*address).await?,
-            Target::Name(name) => connect_by_name(name).await?,
+            Target::Name(name) => first_to_answer(&name.addresses().await?).await?,
             Target::Unix(path) => return connect_locally(path).await.map(Self::Unix),
         };
         stream.set_nodelay(true)?;
@@ -108,18 +108,6 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         delegate!(self, stream => stream.poll_shutdown(cx))
     }
-}
-
-/// Tries each address of a name in the resolver's order.
-async fn connect_by_name(name: &HostName) -> io::Result<TcpStream> {
-    let mut last = None;
-    for address in name.addresses().await?.iter() {
-        match TcpStream::connect(*address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(no_address))
 }
 
 /// Connects to a socket of this machine, waiting while the queue of its server is full.
