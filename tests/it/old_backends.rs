@@ -14,6 +14,7 @@ fn addresses_of_the_backend_itself_become_those_that_a_browser_can_follow() {
             "path = '/as-is'; upstream = 'app'; access = 'public'",
             "path = '/wiki'; upstream = 'app'; access = 'public'; repair = ['location', 'prefix']; strip_prefix = '/wiki'; add_prefix = '/app'",
             "path = '/told'; upstream = 'told'; access = 'public'; repair = ['location']",
+            "path = '/'; upstream = 'app'; access = 'public'; repair = ['prefix']; add_prefix = '/app'",
         ]);
     let gateway = Gateway::start(&setup);
     let visitor = gateway.visitor();
@@ -27,6 +28,10 @@ fn addresses_of_the_backend_itself_become_those_that_a_browser_can_follow() {
         ("/wiki", format!("http://{own}/app/x?y"), format!("https://{own}/wiki/x?y")),
         ("/wiki", "http://localhost/app".to_owned(), format!("https://{own}/wiki")),
         ("/wiki", "/app/x".to_owned(), "/wiki/x".to_owned()),
+        ("/", "/app/x".to_owned(), "/x".to_owned()),
+        ("/", "/app//evil.test/".to_owned(), "/app//evil.test/".to_owned()),
+        ("/", "/app/\\evil.test/".to_owned(), "/app/\\evil.test/".to_owned()),
+        ("/", "/app/\t/evil.test/".to_owned(), "/app/\t/evil.test/".to_owned()),
         ("/wiki", "/elsewhere".to_owned(), "/elsewhere".to_owned()),
         ("/wiki", "http://other.test/app/".to_owned(), "http://other.test/app/".to_owned()),
         ("/wiki", "x/y".to_owned(), "x/y".to_owned()),
