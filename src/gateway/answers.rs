@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
 
+use super::aftercare;
 use super::body::ResponseBody;
 use super::canonical::Canonical;
 use super::decision::{Guest, Kind, Missing};
@@ -32,7 +33,7 @@ pub fn set_cookies(headers: &mut HeaderMap, cookies: Vec<HeaderValue>) {
     if cookies.is_empty() {
         return;
     }
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    aftercare::forbid_caches(headers);
     for cookie in cookies {
         headers.append(header::SET_COOKIE, cookie);
     }

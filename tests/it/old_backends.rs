@@ -129,7 +129,7 @@ fn what_identified_users_get_is_kept_by_no_cache_where_that_is_wanted() {
     let told = |answer: &Answer| {
         ["cache-control", "expires", "cdn-cache-control"].map(|name| answer.values(name).join("|"))
     };
-    let as_sent = ["public, max-age=60", "Thu, 01 Jan 2099 00:00:00 GMT", "max-age=9"].map(str::to_owned);
+    let as_sent = KEPT.map(str::to_owned);
     let never = ["no-store", "", ""].map(str::to_owned);
     for (who, path, expected) in [
         (&alice, "/", &never),
@@ -145,6 +145,21 @@ fn what_identified_users_get_is_kept_by_no_cache_where_that_is_wanted() {
     let gateway = Gateway::start(&setup);
     let alice = gateway.visitor().signed_in_as("alice");
     assert_eq!([told(&alice.get("/files")), told(&alice.get("/"))], [never, as_sent]);
+}
+
+#[test]
+fn an_answer_that_carries_a_cookie_of_ours_is_kept_by_no_cache_of_any_kind() {
+    let backend = Backend::answering(CACHED);
+    let gateway = Gateway::start(&Setup::in_front_of(&backend.url()).set("session.anonymous", "true"));
+    let visitor = gateway.visitor();
+    for cookies in [true, false] {
+        let answer = visitor.get("/public");
+        let told =
+            ["cache-control", "expires", "cdn-cache-control"].map(|name| answer.values(name).join("|"));
+        assert_eq!(!answer.values("set-cookie").is_empty(), cookies);
+        let expected = if cookies { ["no-store", "", ""] } else { KEPT };
+        assert_eq!(told, expected);
+    }
 }
 
 #[test]
@@ -233,3 +248,6 @@ const CHATTY: &str = "HTTP/1.1 200 OK\r\nServer: old/1.0\r\nX-Powered-By: PHP/5\
 
 const CACHED: &str = "HTTP/1.1 200 OK\r\nCache-Control: public, max-age=60\r\nExpires: Thu, 01 Jan 2099 00:00:00 GMT\r\n\
     CDN-Cache-Control: max-age=9\r\nContent-Length: 5\r\n\r\nhello";
+
+/// What [`CACHED`] says to caches.
+const KEPT: [&str; 3] = ["public, max-age=60", "Thu, 01 Jan 2099 00:00:00 GMT", "max-age=9"];
