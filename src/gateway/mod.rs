@@ -321,6 +321,7 @@ impl Gateway {
         let upstream = match &place.backend {
             Backend::Upstream(upstream) => upstream,
             Backend::BuiltIn => {
+                record.outcome = Outcome::Fixed;
                 return Ok(Answered::Own(builtin::page(
                     &request,
                     permit.identity(),
