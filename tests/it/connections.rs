@@ -101,6 +101,25 @@ fn a_client_of_http_1_0_gets_no_chunks_and_no_second_request() {
 }
 
 #[test]
+fn the_kernel_looks_whether_a_silent_client_is_still_there() {
+    let backend = Backend::start();
+    let gateway = Gateway::start(&public(&backend));
+    let mut raw = gateway.raw();
+    assert_eq!(raw.write("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").response().status, 200);
+    let port = |address: std::net::SocketAddr| format!(":{:04X}", address.port());
+    let (ours, theirs) = (port(gateway.address()), port(raw.address()));
+    let timer = eventually("the silence of the connection", || {
+        let table = std::fs::read_to_string("/proc/self/net/tcp").expect("the kernel's table");
+        let fields = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut own = fields.filter(|it| it[1].ends_with(&ours) && it[2].ends_with(&theirs));
+        // 01: something is to be sent again; 02: keep-alive; 00: nothing.
+        own.next().map(|fields| fields[5].to_owned()).filter(|timer| !timer.starts_with("01"))
+    });
+    let ticks = u64::from_str_radix(timer.trim_start_matches("02:"), 16).expect("a keep-alive timer");
+    assert!(ticks > 50 * 100 && ticks <= 60 * 100, "{timer}");
+}
+
+#[test]
 fn a_client_that_asks_whether_to_go_on_is_told_so_by_the_gateway() {
     let backend = Backend::start();
     let gateway = Gateway::start(&public(&backend));

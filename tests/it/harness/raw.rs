@@ -153,6 +153,11 @@ impl Raw {
         }
     }
 
+    /// Our end of the connection.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.socket.local_addr().expect("an address")
+    }
+
     /// Whether nothing comes within `time`, not even the end.
     pub(crate) fn stands_still_for(&mut self, time: Duration) -> bool {
         self.socket.set_read_timeout(Some(time)).expect("a read timeout");
