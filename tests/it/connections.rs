@@ -101,6 +101,22 @@ fn a_client_of_http_1_0_gets_no_chunks_and_no_second_request() {
 }
 
 #[test]
+fn a_cut_answer_is_no_whole_one_to_a_client_of_http_1_0() {
+    let backend = Backend::with(|peer| {
+        let is_whole = peer.request.target() == "/whole";
+        peer.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n");
+        peer.write(if is_whole { "0\r\n\r\n" } else { "2\r\n" });
+        After::Close
+    });
+    let gateway = Gateway::start(&public(&backend));
+    for (target, is_whole) in [("/whole", true), ("/cut", false)] {
+        let mut raw = gateway.raw();
+        raw.write(format!("GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n"));
+        assert_eq!(raw.says_goodbye(), is_whole, "{target}");
+    }
+}
+
+#[test]
 fn the_kernel_looks_whether_a_silent_client_is_still_there() {
     let backend = Backend::start();
     let gateway = Gateway::start(&public(&backend));
