@@ -43,6 +43,7 @@ const SECTIONS: [Field; 12] = [
         old.server != server
             || old.state_dir != new.state_dir
             || old.gateway.trusted_proxies != new.gateway.trusted_proxies
+            || old.gateway.forwarded_by != new.gateway.forwarded_by
     }),
     ("tls", |old, new| old.server.tls != new.server.tls),
     ("keys", |old, new| old.keys != new.keys),
@@ -158,7 +159,8 @@ mod tests {
     #[test]
     fn each_section_is_named_when_it_changes() {
         let cases = [
-            ("trusted_proxies = []", "trusted_proxies = [\"10.0.0.1\"]", "server"),
+            ("\"10.0.0.9\"", "\"10.0.0.1\"", "server"),
+            ("forwarded_by = \"either\"", "forwarded_by = \"forwarded\"", "server"),
             ("drain = \"30s\"", "drain = \"31s\"", "server"),
             ("keys.toml", "ring.toml", "keys"),
             ("idle = \"30m\"", "idle = \"31m\"", "session"),
@@ -186,7 +188,8 @@ mod tests {
     const FULL: &str = r#"
 [server]
 https = ["127.0.0.1:8443"]
-trusted_proxies = []
+trusted_proxies = ["10.0.0.9"]
+forwarded_by = "either"
 drain = "30s"
 state_dir = "state"
 [server.limits]

@@ -109,6 +109,7 @@ impl Config {
             identity: identity::read(root),
             headers: headers::read(root),
             trusted_proxies: server.trusted_proxies.clone(),
+            forwarded_by: server.forwarded_by,
         };
         Self {
             file: path.to_owned(),

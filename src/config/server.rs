@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::proxy::ForwardedBy;
 use crate::server::{Config, Limits, TlsConfig};
 
 use super::address::{network, socket};
@@ -28,6 +29,7 @@ pub(super) struct Server {
     limits: Limits,
     connections_per_address: u32,
     pub(super) trusted_proxies: Vec<IpNet>,
+    pub(super) forwarded_by: ForwardedBy,
     pub(super) state_dir: PathBuf,
 }
 
@@ -73,6 +75,7 @@ pub(super) fn read(root: &mut Section<'_>, folder: &Path) -> Server {
             workers: read_workers(section),
             max_connections: section.integer("max_connections", 50_000, &(1..=10_000_000)),
             proxy_protocol: read_proxy_protocol(section, &trusted_proxies),
+            forwarded_by: read_forwarded_by(section, &trusted_proxies),
             trusted_proxies,
             drain: section.duration("drain", Duration::from_secs(30), Zero::Allowed),
             state_dir: section
@@ -113,6 +116,17 @@ fn read_trusted_proxies(section: &mut Section<'_>) -> Vec<IpNet> {
         Ok(network)
     };
     section.list("trusted_proxies", Empty::Allowed, parse).unwrap_or_default()
+}
+
+fn read_forwarded_by(section: &mut Section<'_>, trusted: &[IpNet]) -> ForwardedBy {
+    let is_idle =
+        section.gives("forwarded_by") && trusted.is_empty() && section.is_sound(&["trusted_proxies"]);
+    let by = section.one_of("forwarded_by", ForwardedBy::default(), &ForwardedBy::ALL, &[]);
+    if is_idle && section.is_sound(&["forwarded_by"]) {
+        let wrong = Wrong::new("nobody is in `server.trusted_proxies`, so neither field is believed");
+        section.refuse("forwarded_by", wrong.help("name your load balancers there, or leave it out"));
+    }
+    by
 }
 
 /// SECURITY: whose header is believed may claim any address, so it must be said who may.

@@ -56,7 +56,7 @@ impl Aftercare<'_> {
 }
 
 /// Replaces what the backend says to caches, also to those that have a header of their own (RFC 9213).
-fn forbid_caches(headers: &mut HeaderMap) {
+pub(super) fn forbid_caches(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     for name in &FOR_SOME_CACHES {
         headers.remove(name);

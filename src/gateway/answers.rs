@@ -1,9 +1,10 @@
 //! From what was decided to a response: headers of ours, redirects to the login page, errors.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 
+use super::aftercare;
 use super::body::ResponseBody;
 use super::canonical::Canonical;
 use super::decision::{Guest, Kind, Missing};
@@ -32,27 +33,22 @@ pub fn set_cookies(headers: &mut HeaderMap, cookies: Vec<HeaderValue>) {
     if cookies.is_empty() {
         return;
     }
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    aftercare::forbid_caches(headers);
     for cookie in cookies {
         headers.append(header::SET_COOKIE, cookie);
     }
 }
 
 /// The answer to a request that is not answered with what it asked for.
-pub fn rejected(
-    snapshot: &Snapshot,
-    reject: &Reject,
-    format: Format,
-    record: &mut Record,
-) -> Response<ResponseBody> {
+pub fn rejected(snapshot: &Snapshot, reject: &Reject, record: &mut Record) -> Response<ResponseBody> {
     let answer = reject.answer();
     record.outcome = answer.outcome;
     record.reason = match answer.outcome {
-        Outcome::Refused | Outcome::Failed => record.reason.or(Some(answer.code)),
+        Outcome::Refused | Outcome::Failed => record.reason.or(Some(reject.logged_as())),
         _ => record.reason,
     };
     tracing::debug!(request_id = %record.request_id, reason = reject.reason(), "request not served");
-    let mut response = error_page::response(snapshot, reject, format, record);
+    let mut response = error_page::response(snapshot, reject, record.format, record);
     reject.add_headers(response.headers_mut());
     own(snapshot, response)
 }
@@ -86,6 +82,17 @@ pub fn ask_login<B>(
         Guest::Expired => &format!("reason={REASON_EXPIRED}&"),
     };
     see_other(format!("{portal}/login?{reason}next={}", target(canonical, request).to_query()))
+}
+
+/// The same for somebody whose session ended while a backend kept them waiting.
+pub fn ask_login_again(portal: &str, record: &mut Record) -> Result<Response<Bytes>, Reject> {
+    record.outcome = Outcome::LoginNeeded;
+    let has_no_body = matches!(*record.method(), Method::GET | Method::HEAD);
+    let Some(target) = record.target().filter(|_| has_no_body && record.format == Format::Html) else {
+        return Err(Reject::LoginNeeded(format!("{portal}/login")));
+    };
+    let next = ReturnTo::of(target);
+    see_other(format!("{portal}/login?reason={REASON_EXPIRED}&next={}", next.to_query()))
 }
 
 /// A page load is sent to the confirm page and brought back afterwards; everything else gets a 401.

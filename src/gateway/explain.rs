@@ -142,6 +142,7 @@ pub fn explain(routes: &RouteTable, portal: &str, hypothesis: &Hypothesis<'_>) -
     };
     let place = routes.find(canonical.host(), canonical.path());
     let (route, verdict) = match place {
+        _ if hypothesis.method == Method::TRACE => (None, Verdict::MethodNotAllowed),
         _ if super::snapshot::below(portal, canonical.path()).is_some() => (None, Verdict::Portal),
         None => (None, Verdict::NoRoute),
         Some(place) => {

@@ -1,8 +1,9 @@
 //! The headers that tell a backend who is asking.
 //!
 //! Every name that we may set, in every spelling that a CGI or WSGI server folds into it, is removed
-//! from what clients send, on every route, before anything else looks at the request. Invariant: an
-//! identity header that reaches a backend was set from a permit.
+//! from what clients send, on every route, before anything else looks at the request; and so is what some
+//! backends heed more than the request itself. Invariants: an identity header that reaches a backend was
+//! set from a permit; no header names another path than the one that was decided on.
 
 use std::borrow::Cow;
 
@@ -30,7 +31,7 @@ impl IdentityPolicy {
     pub fn new(headers: IdentityHeaders) -> Self {
         let named = [&headers.user, &headers.groups, &headers.email, &headers.name, &headers.session];
         let mut reserved: Vec<HeaderName> = named.into_iter().chain(&headers.also).cloned().collect();
-        reserved.extend(ALWAYS_STRIPPED.map(HeaderName::from_static));
+        reserved.extend(ALWAYS_STRIPPED.into_iter().chain(OVERRIDES).map(HeaderName::from_static));
         let lengths = reserved.iter().fold(0, |lengths, name| lengths | length_bit(name));
         Self { headers, reserved, lengths }
     }
@@ -41,7 +42,7 @@ impl IdentityPolicy {
         &self.reserved
     }
 
-    /// Removes every identity header that a client sent.
+    /// Removes every identity header that a client sent, and all that stands above the request line.
     pub fn strip(&self, headers: &mut HeaderMap) {
         let is_forged = |name: &&HeaderName| {
             self.lengths & length_bit(name) != 0
@@ -130,6 +131,10 @@ const ALWAYS_STRIPPED: [&str; 16] = [
     "x-webauth-user",
 ];
 
+/// What some backends take for the path (IIS, Symfony, Zend), or for their own proxy, as CGI programs do
+/// with `HTTP_PROXY`.
+const OVERRIDES: [&str; 3] = ["x-original-url", "x-rewrite-url", "proxy"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +163,9 @@ mod tests {
             "x-user-id",
             "x_user_id",
             "X_Visitor",
+            "X-Original-URL",
+            "x_rewrite-url",
+            "Proxy",
         ] {
             headers
                 .append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("root"));

@@ -128,7 +128,6 @@ impl Gateway {
         let snapshot = self.snapshot();
         let now = self.shared.clock.now();
         let mut record = Record::begin(&self.journal, &request, arrival.peer, now, self.request_ids.next());
-        let format = error_page::Format::of(request.headers());
         let method = request.method().clone();
         let takes_cookies = caller::takes_cookies(request.headers());
         let (mut response, tunnel) = match self.respond(&snapshot, request, arrival, &mut record).await {
@@ -141,7 +140,7 @@ impl Gateway {
                 let backend = proxy::Side { io: upgraded.backend, read_ahead: upgraded.read_ahead };
                 (answers::proxied(&snapshot, response), Some(backend))
             }
-            Err(reject) => (answers::rejected(&snapshot, &reject, format, &mut record), None),
+            Err(reject) => (answers::rejected(&snapshot, &reject, &mut record), None),
         };
         if method == Method::HEAD && tunnel.is_none() && record.outcome != Outcome::Forwarded {
             response = answers::head_only(response);
@@ -187,8 +186,7 @@ impl Gateway {
         refuse_trace(request.method())?;
         arrival.refuse_misdirected(snapshot, &canonical)?;
         let peer = record.client;
-        record.client =
-            proxy::client_addr::client_address(peer, request.headers(), &snapshot.trusted_proxies);
+        record.client = snapshot.client(peer, request.headers_mut()).map_err(Reject::UnknownClient)?;
         snapshot.identity.strip(request.headers_mut());
         if let Some(page) = snapshot.portal_page(canonical.path()) {
             record.outcome = Outcome::Portal;
@@ -322,6 +320,7 @@ impl Gateway {
         let upstream = match &place.backend {
             Backend::Upstream(upstream) => upstream,
             Backend::BuiltIn => {
+                record.outcome = Outcome::Fixed;
                 return Ok(Answered::Own(builtin::page(
                     &request,
                     permit.identity(),
@@ -357,10 +356,7 @@ impl Gateway {
                 aftercare.tend(answer.headers_mut());
                 Ok(Answered::Proxied(answer))
             }
-            Err(end) => {
-                record.reason = Some(end.as_str());
-                Err(ended(end, snapshot))
-            }
+            Err(end) => ended(end, snapshot, record).map(Answered::Own),
         }
     }
 
@@ -375,6 +371,7 @@ impl Gateway {
         record: &Record,
     ) {
         let forwarded = Forwarded {
+            client: record.client,
             peer,
             peer_trusted: snapshot.is_trusted(peer),
             scheme: "https",
@@ -415,12 +412,13 @@ fn without_backend(
 }
 
 /// What somebody is told whose request was ended while its backend kept it waiting.
-fn ended(end: StreamEnd, snapshot: &Snapshot) -> Reject {
+fn ended(end: StreamEnd, snapshot: &Snapshot, record: &mut Record) -> Result<Response<Bytes>, Reject> {
+    record.reason = Some(end.as_str());
     match end {
-        StreamEnd::SessionEnded => Reject::LoginNeeded(format!("{}/login", snapshot.portal)),
-        StreamEnd::RuleChanged => Reject::Forbidden(Forbidden::RuleChanged),
+        StreamEnd::SessionEnded => answers::ask_login_again(&snapshot.portal, record),
+        StreamEnd::RuleChanged => Err(Reject::Forbidden(Forbidden::RuleChanged)),
         StreamEnd::StoreSilent => {
-            Reject::StoreUnavailable("the session store did not answer for too long".to_owned())
+            Err(Reject::StoreUnavailable("the session store did not answer for too long".to_owned()))
         }
     }
 }

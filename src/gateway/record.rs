@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode, Version};
 
+use super::error_page::Format;
 use super::request_id::RequestId;
 use super::streams::Grant;
 use crate::clock::{Stopwatch, Timestamp};
@@ -79,6 +80,8 @@ pub struct Record {
     method: Method,
     version: Version,
     target: Option<PathAndQuery>,
+    /// What its client can read.
+    pub format: Format,
     /// Its id.
     pub request_id: RequestId,
     /// The real client, once it is known.
@@ -122,6 +125,7 @@ impl Record {
             method: request.method().clone(),
             version: request.version(),
             target: request.uri().path_and_query().cloned(),
+            format: Format::of(request.headers()),
             request_id,
             client: peer,
             authority: None,

@@ -10,7 +10,7 @@ use super::decision::Forbidden;
 use super::handling::Maintenance;
 use crate::portal::csrf::Forged;
 use crate::portal::{CHALLENGE, PortalError};
-use crate::proxy::{ForwardError, LargestPart};
+use crate::proxy::{ForwardError, LargestPart, Unproven};
 use crate::telemetry::metrics::Outcome;
 
 /// Why a request is not answered with what it asked for.
@@ -20,6 +20,8 @@ pub enum Reject {
     Malformed(Malformed),
     /// A backend could read the path differently, and rules differ here.
     Ambiguous(Ambiguity),
+    /// Trusted proxies do not say clearly where the request came from.
+    UnknownClient(Unproven),
     /// The host does not belong to the name that the connection was opened for.
     Misdirected,
     /// More header bytes or lines than allowed.
@@ -75,7 +77,7 @@ impl Reject {
     #[must_use]
     pub const fn answer(&self) -> Answer {
         match self {
-            Self::Malformed(_) | Self::Ambiguous(_) => BAD_REQUEST,
+            Self::Malformed(_) | Self::Ambiguous(_) | Self::UnknownClient(_) => BAD_REQUEST,
             Self::Misdirected => MISDIRECTED,
             Self::HeaderTooLarge => HEADER_TOO_LARGE,
             Self::NotFound => NOT_FOUND,
@@ -121,12 +123,22 @@ impl Reject {
         }
     }
 
+    /// The word for it in the access log: that of the answer, or one that says more.
+    #[must_use]
+    pub const fn logged_as(&self) -> &'static str {
+        match self {
+            Self::UnknownClient(why) => why.as_str(),
+            _ => self.answer().code,
+        }
+    }
+
     /// For the log of the administrator: the reason behind the public text.
     #[must_use]
     pub fn reason(&self) -> String {
         match self {
             Self::Malformed(reason) => reason.to_string(),
             Self::Ambiguous(reason) => reason.to_string(),
+            Self::UnknownClient(reason) => reason.to_string(),
             Self::Forbidden(reason) => format!("{reason:?}"),
             Self::Forward(error) => error.to_string(),
             Self::ForgedForm(forged) => forged.to_string(),

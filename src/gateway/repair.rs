@@ -250,11 +250,15 @@ mod tests {
     };
 
     fn repaired(wanted: &[Repair], name: &HeaderName, values: &[&str]) -> Vec<String> {
+        repaired_below("/wiki", wanted, name, values)
+    }
+
+    fn repaired_below(strip: &str, wanted: &[Repair], name: &HeaderName, values: &[&str]) -> Vec<String> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        let rewrite = Rewrite { strip: "/wiki".to_owned(), add: "/app".to_owned() };
+        let rewrite = Rewrite { strip: strip.to_owned(), add: "/app".to_owned() };
         let is_told = |authority: &str| authority == "10.0.0.5:8080";
         let repairs = Repairs { wanted, rewrite: &rewrite, authority: "w.test:8443", is_told: &is_told };
         repairs.apply(&mut headers);
@@ -319,6 +323,7 @@ mod tests {
             ("//evil.test/app/", "//evil.test/app/"),
             ("http://w.test/app/x", "http://w.test/wiki/x"),
             ("http://other.test/app/x", "http://other.test/app/x"),
+            ("/app//evil.test/", "/wiki//evil.test/"),
         ] {
             assert_eq!(location(&[Repair::Prefix], from), to, "{from}");
         }
@@ -360,6 +365,15 @@ mod tests {
         fn an_address_elsewhere_is_never_touched(rest in "[a-z.:@/\\\\?#%]{0,24}") {
             let address = format!("http://evil.test{rest}");
             prop_assert_eq!(location(&ALL, &address), address);
+        }
+
+        #[test]
+        fn an_address_on_this_host_stays_on_it(rest in "[/\\\\\ta.e%2F5C?#:@]{0,12}", strip in "(/wiki)?") {
+            let address = format!("/app{rest}");
+            let found = repaired_below(&strip, &ALL, &header::LOCATION, &[&address]).concat();
+            // As browsers read it.
+            let read = found.replace('\t', "").replace('\\', "/");
+            prop_assert!(read.starts_with('/') && !read.starts_with("//"), "{:?}", found);
         }
 
         #[test]

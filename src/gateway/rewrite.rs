@@ -40,9 +40,11 @@ impl Rewrite {
 
     /// What a client has to ask for to reach `path` of the backend; `path` may go on with a query. None
     /// if no request gets there.
+    ///
+    /// SECURITY: `/app//evil.example` without its prefix would be an address on another host.
     #[must_use]
     pub fn back(&self, path: &str) -> Option<String> {
-        replace(&self.add, &self.strip, path)
+        replace(&self.add, &self.strip, path).filter(|path| !leads_elsewhere(path))
     }
 
     /// The `Path` of a cookie as a client has to hold it, which may cover more than `path` did.
@@ -101,6 +103,13 @@ fn replace(from: &str, to: &str, path: &str) -> Option<String> {
     Some([root, to, rest].concat())
 }
 
+/// Whether browsers read a host at the beginning of a path: they take a backslash for a slash, and tabs and
+/// ends of lines for nothing (WHATWG URL section 4.4).
+fn leads_elsewhere(path: &str) -> bool {
+    let mut read = path.chars().filter(|c| !matches!(c, '\t' | '\n' | '\r'));
+    read.next() == Some('/') && matches!(read.next(), Some('/' | '\\'))
+}
+
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 #[cfg(test)]
@@ -151,6 +160,12 @@ mod tests {
             ("", "/app", "/app#x", Some("/#x")),
             ("", "/app", "/apple", None),
             ("", "/app", "/elsewhere", None),
+            ("", "/app", "/app//evil.example/", None),
+            ("", "/app", "/app/\\evil.example/", None),
+            ("", "/app", "/app/\t/evil.example/", None),
+            ("", "/app", "/app/\t\\evil.example/", None),
+            ("", "/app", "/app/x//y", Some("/x//y")),
+            ("/wiki", "/app", "/app//evil.example/", Some("/wiki//evil.example/")),
         ] {
             assert_eq!(rewrite(strip, add).back(from).as_deref(), to, "{strip} {add} {from}");
         }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::handling::{Caching, Handling};
 use crate::identity::{Group, UserId};
+use crate::proxy::ForwardedBy;
 
 /// Which requests go where, for whom, with which headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Config {
     pub headers: HeadersConfig,
     /// Networks whose `Forwarded` and `X-Forwarded-For` are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Which of the two these proxies write.
+    pub forwarded_by: ForwardedBy,
 }
 
 /// Host and path prefix, and the rule that holds there.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::Request;
+use http::{HeaderMap, Request};
 use ipnet::IpNet;
 
 use super::identity_headers::IdentityPolicy;
@@ -15,7 +15,9 @@ use super::reject::Reject;
 use super::route::{Backend, Place, RouteTable};
 use super::security_headers::SecurityHeaders;
 use super::{Config, HeadersConfig, Route};
-use crate::proxy::{TrailerFilter, Upstream, UpstreamConfig, UpstreamError, body};
+use crate::proxy::{
+    ForwardedBy, TrailerFilter, Unproven, Upstream, UpstreamConfig, UpstreamError, body, client_address,
+};
 
 /// The configuration of the moment.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct Snapshot {
     pub common: HeadersConfig,
     /// Networks whose word on addresses is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// In which field they say where a request came from.
+    pub forwarded_by: ForwardedBy,
     /// Bounds for requests.
     pub limits: RequestLimits,
     /// The prefix of our own pages.
@@ -86,6 +90,7 @@ impl Snapshot {
             headers: SecurityHeaders::new(&config.headers),
             common: config.headers.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
+            forwarded_by: config.forwarded_by,
             limits,
             portal: portal.to_owned(),
             upstreams,
@@ -97,6 +102,17 @@ impl Snapshot {
     #[must_use]
     pub fn portal_page<'a>(&self, path: &'a str) -> Option<&'a str> {
         below(&self.portal, path)
+    }
+
+    /// Where a request of `peer` came from; what says so without anybody's word for it is removed.
+    ///
+    /// # Errors
+    ///
+    /// Trusted proxies say it in a way that proves nothing.
+    pub fn client(&self, peer: IpAddr, headers: &mut HeaderMap) -> Result<IpAddr, Unproven> {
+        let client = client_address(peer, headers, &self.trusted_proxies, self.forwarded_by)?;
+        self.forwarded_by.keep_own(headers);
+        Ok(client)
     }
 
     /// Whether `peer` is believed about the client's address.

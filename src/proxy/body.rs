@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 
 use super::lease::Lease;
 use super::trailers::TrailerFilter;
+use super::upload::Conversation;
 
 /// Bounds of the bodies of one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +31,20 @@ pub struct Limits {
 pub struct UpstreamBody {
     incoming: Incoming,
     lease: Option<Lease>,
+    /// Ends with the response, so that nobody goes on talking to a backend that has hung up.
+    conversation: Option<Conversation>,
     /// None for a stream of events, which may be silent for as long as it likes.
     stall: Option<Duration>,
 }
 
 impl UpstreamBody {
-    pub(super) fn new(incoming: Incoming, lease: Lease, stall: Option<Duration>) -> Self {
-        let mut body = Self { incoming, lease: Some(lease), stall };
+    pub(super) fn new(
+        incoming: Incoming,
+        lease: Lease,
+        conversation: Option<Conversation>,
+        stall: Option<Duration>,
+    ) -> Self {
+        let mut body = Self { incoming, lease: Some(lease), conversation, stall };
         if body.incoming.is_end_stream() {
             body.release();
         }
@@ -44,6 +52,7 @@ impl UpstreamBody {
     }
 
     fn release(&mut self) {
+        self.conversation = None;
         if let Some(lease) = self.lease.take() {
             lease.release();
         }
@@ -68,6 +77,7 @@ impl UpstreamBody {
 
     /// Gives the connection up: what is left on it belongs to nobody.
     fn fail(&mut self, error: BodyError) -> BodyError {
+        self.conversation = None;
         self.lease = None;
         error
     }

@@ -1,8 +1,8 @@
 //! PURE: the address of the client behind trusted proxies.
 //!
 //! Reads `X-Forwarded-For` and `Forwarded` (RFC 7239) from right to left. Invariant: only what a
-//! trusted proxy wrote is believed; whatever cannot be read ends the walk at the last proxy that is
-//! known, never at something a client chose.
+//! trusted proxy wrote is believed; what cannot be read, or is said in two ways, is no address at all,
+//! neither one that a client chose nor the proxy's own.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -10,28 +10,98 @@ use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
+/// The field in which the trusted proxies write where a request came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardedBy {
+    /// Whichever is there. Where both are, they must agree.
+    #[default]
+    Either,
+    /// `X-Forwarded-For`; `Forwarded` is what a client sent.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239); `X-Forwarded-For` is what a client sent.
+    Forwarded,
+}
+
+impl ForwardedBy {
+    /// Every one, with its name in the configuration.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("either", Self::Either), ("x-forwarded-for", Self::XForwardedFor), ("forwarded", Self::Forwarded)];
+
+    /// Removes the field that no proxy vouches for.
+    pub fn keep_own(self, headers: &mut HeaderMap) {
+        match self {
+            // SECURITY: the proxies may have written only one of two that agree on the client, and that
+            // is hardly `Forwarded`. What a client says there of host and scheme must not be passed on.
+            Self::Either if headers.contains_key(&X_FORWARDED_FOR) => headers.remove(FORWARDED),
+            Self::Either => None,
+            Self::XForwardedFor => headers.remove(FORWARDED),
+            Self::Forwarded => headers.remove(&X_FORWARDED_FOR),
+        };
+    }
+
+    fn reads_list(self) -> bool {
+        self != Self::Forwarded
+    }
+
+    fn reads_standard(self) -> bool {
+        self != Self::XForwardedFor
+    }
+}
+
+/// Why nobody knows where a request came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unproven {
+    /// A hop behind the trusted proxies is no address.
+    #[error("a trusted proxy passed on a `Forwarded` or `X-Forwarded-For` that names no address")]
+    Unreadable,
+    /// The two fields name different clients.
+    #[error(
+        "`Forwarded` and `X-Forwarded-For` differ; say in `server.forwarded_by` which one your proxies write"
+    )]
+    Differing,
+}
+
+impl Unproven {
+    /// A stable word for logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreadable => "forwarded_unreadable",
+            Self::Differing => "forwarded_differing",
+        }
+    }
+}
+
 /// The address of the client: the first one, counted from us, that is not a trusted proxy.
 ///
-/// When both fields are present and disagree, the peer itself is the client: a proxy that writes one
-/// of them passes the other on as a client sent it.
-#[must_use]
-pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+/// Without any of the fields that `by` names the peer itself is the client.
+///
+/// # Errors
+///
+/// SECURITY: a proxy that writes one of the fields passes the other on as a client sent it. To take the
+/// peer for the client where they differ would let anybody pass as the proxy, whom `networks` may let in.
+pub fn client_address(
+    peer: IpAddr,
+    headers: &HeaderMap,
+    trusted: &[IpNet],
+    by: ForwardedBy,
+) -> Result<IpAddr, Unproven> {
     let peer = peer.to_canonical();
     if !is_trusted(peer, trusted) {
-        return peer;
+        return Ok(peer);
     }
-    let by_list = headers.contains_key(&X_FORWARDED_FOR).then(|| {
+    let by_list = (by.reads_list() && headers.contains_key(&X_FORWARDED_FOR)).then(|| {
         let hops = lines(headers, &X_FORWARDED_FOR).flat_map(listed_hops);
         walk(peer, hops, trusted)
     });
-    let by_forwarded = headers.contains_key(FORWARDED).then(|| {
+    let by_standard = (by.reads_standard() && headers.contains_key(FORWARDED)).then(|| {
         let hops = lines(headers, &FORWARDED).flat_map(forwarded_hops);
         walk(peer, hops, trusted)
     });
-    match (by_list, by_forwarded) {
-        (Some(one), Some(other)) if one != other => peer,
-        (Some(client), _) | (None, Some(client)) => client,
-        (None, None) => peer,
+    match (by_list.transpose()?, by_standard.transpose()?) {
+        (Some(one), Some(other)) if one != other => Err(Unproven::Differing),
+        (Some(client), _) | (None, Some(client)) => Ok(client),
+        (None, None) => Ok(peer),
     }
 }
 
@@ -40,18 +110,21 @@ fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(&address))
 }
 
-/// Goes from the peer on to the first hop that is not trusted, or to the last one that is known.
-fn walk(peer: IpAddr, hops: impl Iterator<Item = Option<IpAddr>>, trusted: &[IpNet]) -> IpAddr {
+/// Goes from the peer on to the first hop that is not trusted, or to the last one.
+fn walk(
+    peer: IpAddr,
+    hops: impl Iterator<Item = Option<IpAddr>>,
+    trusted: &[IpNet],
+) -> Result<IpAddr, Unproven> {
     let mut last = peer;
     for hop in hops {
-        // SECURITY: what cannot be read ends the walk; skipping it would trust what is to its left.
-        let Some(hop) = hop else { return last };
-        last = hop;
-        if !is_trusted(hop, trusted) {
-            return last;
+        // SECURITY: skipping what cannot be read would trust what is to its left.
+        last = hop.ok_or(Unproven::Unreadable)?;
+        if !is_trusted(last, trusted) {
+            break;
         }
     }
-    last
+    Ok(last)
 }
 
 /// The lines of a field from the last to the first; one that is no text is a line that cannot be read.
@@ -195,12 +268,19 @@ mod tests {
     use super::*;
 
     fn client(peer: &str, lines: &[(&'static str, &str)]) -> String {
+        client_by(ForwardedBy::Either, peer, lines)
+    }
+
+    fn client_by(by: ForwardedBy, peer: &str, lines: &[(&'static str, &str)]) -> String {
         let trusted: Vec<IpNet> = ["10.0.0.0/8", "fd00::/8"].iter().map(|net| net.parse().unwrap()).collect();
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        client_address(peer.parse().unwrap(), &headers, &trusted).to_string()
+        match client_address(peer.parse().unwrap(), &headers, &trusted, by) {
+            Ok(client) => client.to_string(),
+            Err(why) => why.as_str().to_owned(),
+        }
     }
 
     #[test]
@@ -224,10 +304,10 @@ mod tests {
             ("::ffff:1.2.3.4", "1.2.3.4"),
             (" ,1.2.3.4 ,, ", "1.2.3.4"),
             ("", "10.0.0.1"),
-            ("1.2.3.4, unknown", "10.0.0.1"),
-            ("1.2.3.4, evil, 10.0.0.9", "10.0.0.9"),
-            ("1.2.3.4, é", "10.0.0.1"),
-            ("1.2.3.4, 01.2.3.4", "10.0.0.1"),
+            ("1.2.3.4, unknown", UNREADABLE_HOP),
+            ("1.2.3.4, evil, 10.0.0.9", UNREADABLE_HOP),
+            ("1.2.3.4, é", UNREADABLE_HOP),
+            ("1.2.3.4, 01.2.3.4", UNREADABLE_HOP),
         ] {
             assert_eq!(client("10.0.0.1", &[("x-forwarded-for", list)]), expected, "{list}");
         }
@@ -249,12 +329,12 @@ mod tests {
             ("for=\"[2001:db8::1]:_p\", for=10.2.3.4", "2001:db8::1"),
             ("for=\"1.2.3.4:_odd\"", "1.2.3.4"),
             ("for=\"1\\.2.3.4\"", "1.2.3.4"),
-            ("for=1.2.3.4, for=unknown", "10.0.0.1"),
-            ("for=1.2.3.4, for=_hidden, for=10.0.0.9", "10.0.0.9"),
-            ("for=1.2.3.4, proto=https", "10.0.0.1"),
-            ("for=1.2.3.4;for=5.6.7.8", "10.0.0.1"),
+            ("for=1.2.3.4, for=unknown", UNREADABLE_HOP),
+            ("for=1.2.3.4, for=_hidden, for=10.0.0.9", UNREADABLE_HOP),
+            ("for=1.2.3.4, proto=https", UNREADABLE_HOP),
+            ("for=1.2.3.4;for=5.6.7.8", UNREADABLE_HOP),
             ("for=1.2.3.4,", "1.2.3.4"),
-            ("for = 1.2.3.4", "10.0.0.1"),
+            ("for = 1.2.3.4", UNREADABLE_HOP),
         ] {
             assert_eq!(client("10.0.0.1", &[("forwarded", list)]), expected, "{list}");
         }
@@ -267,19 +347,52 @@ mod tests {
             "for=6.6.6.6;x=\", for=\"[2001:db8::1]\"",
             "for=6.6.6.6, x=\"\\, for=\"1.2.3.4:1\";proto=https",
         ] {
-            assert_eq!(client("10.0.0.1", &[("forwarded", forged)]), "10.0.0.1", "{forged}");
+            assert_eq!(client("10.0.0.1", &[("forwarded", forged)]), UNREADABLE_HOP, "{forged}");
         }
         let own_line = [("forwarded", "for=6.6.6.6, x=\""), ("forwarded", "for=1.2.3.4")];
         assert_eq!(client("10.0.0.1", &own_line), "1.2.3.4");
     }
 
     #[test]
-    fn two_fields_that_disagree_prove_nothing() {
+    fn two_fields_that_differ_name_nobody_unless_it_is_said_which_one_counts() {
         let lines = [("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=6.6.6.6")];
-        assert_eq!(client("10.0.0.1", &lines), "10.0.0.1");
+        for (by, expected) in [
+            (ForwardedBy::Either, "forwarded_differing"),
+            (ForwardedBy::XForwardedFor, "1.2.3.4"),
+            (ForwardedBy::Forwarded, "6.6.6.6"),
+        ] {
+            assert_eq!(client_by(by, "10.0.0.1", &lines), expected);
+        }
         let lines = [("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4")];
         assert_eq!(client("10.0.0.1", &lines), "1.2.3.4");
+        let lines = [("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=unknown")];
+        assert_eq!(client("10.0.0.1", &lines), UNREADABLE_HOP);
+        assert_eq!(client_by(ForwardedBy::XForwardedFor, "10.0.0.1", &lines), "1.2.3.4");
     }
+
+    #[test]
+    fn what_nobody_vouches_for_is_removed() {
+        let both = [("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4;host=evil")];
+        let [list, standard] = both;
+        for (by, sent, left) in [
+            (ForwardedBy::Either, &both[..], Some("x-forwarded-for")),
+            (ForwardedBy::Either, &[standard], Some("forwarded")),
+            (ForwardedBy::XForwardedFor, &[standard], None),
+            (ForwardedBy::XForwardedFor, &both, Some("x-forwarded-for")),
+            (ForwardedBy::Forwarded, &both, Some("forwarded")),
+            (ForwardedBy::Forwarded, &[list], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in sent {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            by.keep_own(&mut headers);
+            assert_eq!(headers.keys().map(HeaderName::as_str).next(), left, "{by:?}");
+            assert_eq!(headers.len(), usize::from(left.is_some()), "{by:?}");
+        }
+    }
+
+    const UNREADABLE_HOP: &str = "forwarded_unreadable";
 
     proptest! {
         #[test]
@@ -289,12 +402,12 @@ mod tests {
         }
 
         #[test]
-        fn a_forged_forwarded_line_gives_the_real_client_or_the_proxy(
+        fn a_forged_forwarded_line_gives_the_real_client_or_nobody(
             forged in "[ -~]{0,40}|(for=\"?[0-9.]{7}\"?[,;\\\\ ]?){0,4}",
         ) {
             let list = format!("{forged}, for=\"1.2.3.4:99\"");
             let found = client("10.0.0.1", &[("forwarded", &list)]);
-            prop_assert!(found == "1.2.3.4" || found == "10.0.0.1", "{}", found);
+            prop_assert!(found == "1.2.3.4" || found == UNREADABLE_HOP, "{}", found);
         }
     }
 }

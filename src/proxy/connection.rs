@@ -90,6 +90,13 @@ impl Sender {
         }
     }
 
+    /// Notes that the request waited for its answer in vain.
+    pub(super) fn timed_out(&self) {
+        if let Self::Shared(place) = self {
+            place.timed_out();
+        }
+    }
+
     /// Sends the request.
     pub(super) fn send(
         &mut self,
@@ -156,6 +163,13 @@ async fn speak_http1(socket: Socket) -> Result<Connection, ForwardError> {
 pub(super) struct Socket {
     stream: Stream,
     _slot: Slot,
+}
+
+impl Socket {
+    /// Lets the connection break when the other end does not take for a while what it was sent.
+    pub(super) fn give_up_lost_bytes(&self) -> io::Result<()> {
+        self.stream.give_up_lost_bytes()
+    }
 }
 
 impl fmt::Debug for Socket {

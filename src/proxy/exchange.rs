@@ -94,6 +94,7 @@ async fn wait_for<F: Future>(
         loop {
             ready!(timer.poll(cx, limit));
             if !progress.is_some_and(Progress::excuses_the_backend) {
+                connection.sender.timed_out();
                 return Poll::Ready(Err(ForwardError::ResponseTimeout));
             }
             timer.moved();

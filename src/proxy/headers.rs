@@ -17,6 +17,8 @@ use crate::ip_text;
 /// What a request says to the backend about its way here.
 #[derive(Clone, Copy, Debug)]
 pub struct Forwarded<'a> {
+    /// Where the request came from, as far as trusted proxies say.
+    pub client: IpAddr,
     /// The other end of the client's connection, which may be a proxy.
     pub peer: IpAddr,
     /// Whether the peer is a trusted proxy, whose own claims are kept.
@@ -66,6 +68,7 @@ pub fn prepare(headers: &mut HeaderMap, forwarded: &Forwarded<'_>) {
     remove_claims(headers, forwarded.peer_trusted);
     headers.append(VIA, via(forwarded.version));
     set_forwarded_for(headers, forwarded);
+    set_real_ip(headers, forwarded.client);
     if !forwarded.peer_trusted || !claims_scheme(headers) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(forwarded.scheme));
     }
@@ -137,7 +140,7 @@ pub fn same_folded(one: &str, other: &str) -> bool {
 /// Whether a field tells about the way of a request: `Forwarded`, `X-Forwarded-*`, `X-Real-IP`.
 pub(super) fn is_forwarding_name(name: &str) -> bool {
     same_folded(name, FORWARDED.as_str())
-        || same_folded(name, "x-real-ip")
+        || same_folded(name, X_REAL_IP.as_str())
         || name.get(..X_FORWARDED.len()).is_some_and(|start| same_folded(start, X_FORWARDED))
 }
 
@@ -196,11 +199,25 @@ fn set_forwarded_for(headers: &mut HeaderMap, forwarded: &Forwarded<'_>) {
     } else {
         Vec::with_capacity(LONGEST_ADDRESS)
     };
+    let peer = forwarded.peer.to_canonical();
+    // Proxies that write only `Forwarded` said it there.
+    if list.is_empty() && forwarded.client != peer {
+        ip_text::push(&mut list, forwarded.client);
+    }
     if !list.is_empty() {
         list.extend_from_slice(b", ");
     }
-    ip_text::push(&mut list, forwarded.peer.to_canonical());
+    ip_text::push(&mut list, peer);
     insert_bytes(headers, &X_FORWARDED_FOR, list);
+}
+
+/// SECURITY: a proxy that does not know this field passes it on as a client sent it.
+fn set_real_ip(headers: &mut HeaderMap, client: IpAddr) {
+    if headers.contains_key(&X_REAL_IP) {
+        let mut address = Vec::with_capacity(LONGEST_ADDRESS);
+        ip_text::push(&mut address, client);
+        insert_bytes(headers, &X_REAL_IP, address);
+    }
 }
 
 fn claims_scheme(headers: &HeaderMap) -> bool {
@@ -260,6 +277,7 @@ const X_FORWARDED: &str = "x-forwarded-";
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Options of `Connection` that are no field names, or are removed anyway.
@@ -294,6 +312,7 @@ mod tests {
 
     fn untrusted() -> Forwarded<'static> {
         Forwarded {
+            client: IpAddr::from([192, 0, 2, 7]),
             peer: IpAddr::from([192, 0, 2, 7]),
             peer_trusted: false,
             scheme: "https",
@@ -408,6 +427,20 @@ mod tests {
         assert_eq!(map["x-forwarded-host"], "public.example");
         assert_eq!(map["x-forwarded-proto"], "http");
         assert!(!map.contains_key("x_forwarded_for"));
+    }
+
+    #[test]
+    fn a_client_that_was_named_elsewhere_is_put_into_the_list() {
+        let client = IpAddr::from([203, 0, 113, 5]);
+        let map = prepared(
+            &[("forwarded", "for=203.0.113.5"), ("x-real-ip", "10.0.0.1")],
+            Forwarded { peer_trusted: true, client, ..untrusted() },
+        );
+        assert_eq!(map["x-forwarded-for"], "203.0.113.5, 192.0.2.7");
+        assert_eq!(
+            (&map["forwarded"], &map["x-real-ip"]),
+            (&"for=203.0.113.5".parse().unwrap(), &"203.0.113.5".parse().unwrap())
+        );
     }
 
     #[test]

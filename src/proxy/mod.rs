@@ -10,14 +10,17 @@
 mod affinity;
 mod balance;
 pub mod body;
+mod bound;
 mod check;
 pub mod client_addr;
 mod connection;
+mod dial;
 mod exchange;
 mod handshake;
 mod head_size;
 pub mod headers;
 mod health;
+mod heard;
 mod host_name;
 mod lease;
 mod multiplex;
@@ -43,23 +46,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Request, Response, StatusCode, Version, header};
+use http_body::Body;
 use hyper::body::Incoming;
 
 pub use self::affinity::Affinity;
 pub use self::balance::Balance;
 pub use self::body::{BodyError, Limits, UpstreamBody};
 pub use self::check::{HealthCheck, watch};
-pub use self::client_addr::client_address;
+pub use self::client_addr::{ForwardedBy, Unproven, client_address};
 use self::handshake::Expected;
 pub use self::head_size::{HeadLimits, LargestPart};
 pub use self::pool::Pools;
+use self::pool::Reuse;
 pub use self::server::{HostPort, ServerAddress, WeightedServer};
 pub use self::tls::{BackendTls, OwnCertificate, Protocol, TlsError};
 pub use self::trailers::TrailerFilter;
 pub use self::tunnel::{Side, Tunnelled, tunnel};
 use self::upgrade::Switch;
 pub use self::upgrade::{Backend, Upgraded};
-use self::upload::{RequestBody, UploadError};
+use self::upload::{Conversation, Progress, RequestBody, UploadError};
 pub use self::upstream::{Upstream, UpstreamError};
 
 /// A named group of servers that answer the same requests.
@@ -140,9 +145,10 @@ pub async fn forward(forward: Forward<'_>, request: Request<Incoming>) -> Result
     let Forward { upstream, pools, visitor, limits, trailers } = forward;
     let switch = Switch::asked(&request);
     let (parts, incoming) = request.into_parts();
-    let body = RequestBody::new(incoming, upload_limits(&parts, limits), trailers);
+    let body = RequestBody::new(incoming, limits, trailers);
     let body = body.map_err(|error| ForwardError::from(&error))?;
     let progress = body.progress();
+    let later = bound::after_request(&parts.headers);
     let mut request = exchange::outgoing(Request::from_parts(parts, body), switch)?;
     let expected = match switch {
         Switch::Bridged => Some(Expected::ask(request.headers_mut()).ok_or(ForwardError::NoSwitch)?),
@@ -150,7 +156,7 @@ pub async fn forward(forward: Forward<'_>, request: Request<Incoming>) -> Result
     };
     head_size::check(upstream, &request)?;
     let (mut response, mut lease) =
-        exchange::run(&pools.of(upstream), visitor, switch, request, progress).await?;
+        exchange::run(&pools.of(upstream), visitor, switch, request, progress.clone()).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return match switch {
             Switch::WebSocket | Switch::Bridged => {
@@ -159,7 +165,11 @@ pub async fn forward(forward: Forward<'_>, request: Request<Incoming>) -> Result
             Switch::No => Err(ResponseFault::Switched.into()),
         };
     }
+    if [later, bound::after_response(response.headers())].contains(&Reuse::Forbidden) {
+        lease.spend();
+    }
     headers::prepare_response(response.headers_mut())?;
+    let conversation = conversation(&response, progress);
     if response.version() != Version::HTTP_11 {
         if response.version() != Version::HTTP_2 {
             // A backend of HTTP/1.0 knows no chunked uploads; only a fresh connection is not taken for one.
@@ -168,14 +178,17 @@ pub async fn forward(forward: Forward<'_>, request: Request<Incoming>) -> Result
         *response.version_mut() = Version::HTTP_11;
     }
     let stall = (!may_be_silent(response.headers())).then_some(limits.body_stall);
-    Ok(Answer::Response(response.map(|body| UpstreamBody::new(body, lease, stall))))
+    Ok(Answer::Response(response.map(|body| UpstreamBody::new(body, lease, conversation, stall))))
 }
 
-/// The messages of a gRPC client may come as seldom as it likes.
-fn upload_limits(request: &http::request::Parts, limits: Limits) -> Limits {
-    let is_grpc = request.version == Version::HTTP_2
-        && request.headers.get(header::CONTENT_TYPE).is_some_and(|kind| headers::is_grpc(kind.as_bytes()));
-    if is_grpc { Limits { body_stall: Duration::MAX, ..limits } } else { limits }
+/// A call of gRPC, which both sides may let rest for as long as they like; none if the answer begins none.
+///
+/// SECURITY: what the client says its request is does not count. Only who answers over HTTP/2 by a head of
+/// gRPC that is not already the end takes messages at all.
+fn conversation(response: &Response<Incoming>, progress: Option<Rc<Progress>>) -> Option<Conversation> {
+    let kind = response.headers().get(header::CONTENT_TYPE)?;
+    let is_call = response.version() == Version::HTTP_2 && headers::is_grpc(kind.as_bytes());
+    progress.filter(|_| is_call && !response.body().is_end_stream()).map(Progress::converse)
 }
 
 /// Whether the body is a stream of events, which may be silent for as long as it likes: server-sent

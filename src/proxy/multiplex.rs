@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use super::connection::Socket;
+use super::heard::{Heard, Listening};
 use super::upload::RequestBody;
 
 /// A request and the answer to it, or the request back if nothing of it was sent.
@@ -35,6 +36,7 @@ pub(super) struct Multiplexed {
     streams: Cell<usize>,
     is_leaving: Cell<bool>,
     idle_looks: Cell<u32>,
+    heard: Heard,
 }
 
 impl Multiplexed {
@@ -44,6 +46,8 @@ impl Multiplexed {
     pub(super) async fn open(socket: Socket, news: Rc<Notify>) -> io::Result<Rc<Self>> {
         let state = Rc::new(State { news, ..State::default() });
         let tasks = Tasks { state: Rc::clone(&state) };
+        socket.give_up_lost_bytes()?;
+        let (socket, heard) = Listening::to(socket);
         let shaken = settings(tasks).handshake(TokioIo::new(socket)).await;
         let (sender, connection) = shaken.map_err(io::Error::other)?;
         tokio::task::spawn_local(drive(connection, Rc::clone(&state)));
@@ -54,6 +58,7 @@ impl Multiplexed {
             streams: Cell::new(0),
             is_leaving: Cell::new(false),
             idle_looks: Cell::new(0),
+            heard,
         }))
     }
 
@@ -65,7 +70,7 @@ impl Multiplexed {
         }
         self.streams.set(self.streams.get() + 1);
         self.idle_looks.set(0);
-        Some(Place(Rc::clone(self)))
+        Some(Place { connection: Rc::clone(self), heard_before: Cell::new(self.heard.bytes()) })
     }
 
     /// Whether it can never take a request again.
@@ -103,7 +108,11 @@ impl Multiplexed {
 
 /// The right to one request over a shared connection; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place(Rc<Multiplexed>);
+pub(super) struct Place {
+    connection: Rc<Multiplexed>,
+    /// What was heard on the connection before the request was sent.
+    heard_before: Cell<u64>,
+}
 
 impl Place {
     /// Sends the request.
@@ -112,7 +121,8 @@ impl Place {
         request: http::Request<RequestBody>,
     ) -> impl Future<Output = Result<http::Response<hyper::body::Incoming>, Failure>> + use<> {
         // Held by this place, the connection is not given up, so there is a sender.
-        let sender = self.0.sender.borrow().clone();
+        let sender = self.connection.sender.borrow().clone();
+        self.heard_before.set(self.connection.heard.bytes());
         let sent = sender.map(|mut sender| sender.try_send_request(request));
         async move {
             match sent {
@@ -121,13 +131,21 @@ impl Place {
             }
         }
     }
+
+    /// Notes that the request waited for its answer in vain. If not even anything else was heard since it was
+    /// sent, the connection is as good as lost, and nobody else shall wait on it.
+    pub(super) fn timed_out(&self) {
+        if self.connection.heard.bytes() == self.heard_before.get() {
+            self.connection.leave();
+        }
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get() - 1);
-        self.0.close_if_done();
-        self.0.state.news.notify_one();
+        self.connection.streams.set(self.connection.streams.get() - 1);
+        self.connection.close_if_done();
+        self.connection.state.news.notify_one();
     }
 }
 
@@ -211,7 +229,7 @@ trait Driven: Future<Output = hyper::Result<()>> {
     fn streams(&self) -> usize;
 }
 
-impl Driven for http2::Connection<TokioIo<Socket>, RequestBody, Tasks> {
+impl Driven for http2::Connection<TokioIo<Listening>, RequestBody, Tasks> {
     fn streams(&self) -> usize {
         self.current_max_send_streams()
     }
@@ -266,10 +284,15 @@ const MOST_STREAMS: usize = 100;
 const HEAD: u32 = 64 * 1024;
 
 /// What a backend may send ahead on one stream, in bytes: what one slow client makes us keep.
-const STREAM_WINDOW: u32 = 256 * 1024;
+const STREAM_WINDOW: u32 = 160 * 1024;
 
-/// What a backend may send ahead on one connection, in bytes; slow clients must not stop the others.
+/// What a backend may send ahead on one connection, in bytes: what all its slow clients make us keep.
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+
+const _: () = assert!(
+    MOST_STREAMS as u64 * STREAM_WINDOW as u64 <= CONNECTION_WINDOW as u64,
+    "slow clients on all streams but one must not stop that one"
+);
 
 /// What is kept of an upload that the backend does not take, in bytes for each stream.
 const SEND_BUFFER: usize = 128 * 1024;

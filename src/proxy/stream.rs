@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
-use super::host_name::{HostName, no_address};
+use super::dial::first_to_answer;
 use super::server::Target;
 
 /// An open connection to a backend.
@@ -30,12 +30,23 @@ impl Stream {
     pub(super) async fn connect(target: &Target) -> io::Result<Self> {
         let stream = match target {
             Target::Address(address) => TcpStream::connect(*address).await?,
-            Target::Name(name) => connect_by_name(name).await?,
+            Target::Name(name) => first_to_answer(&name.addresses().await?).await?,
             Target::Unix(path) => return connect_locally(path).await.map(Self::Unix),
         };
         stream.set_nodelay(true)?;
-        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+        SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
         Ok(Self::Tcp(stream))
+    }
+
+    /// Lets the connection break when the other end does not take for [`LOST`] what it was sent, be it that
+    /// the network lost it or that there is no room for it.
+    pub(super) fn give_up_lost_bytes(&self) -> io::Result<()> {
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+            Self::Unix(_) => return Ok(()),
+        };
+        SockRef::from(stream).set_tcp_user_timeout(Some(LOST))
     }
 }
 
@@ -99,18 +110,6 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// Tries each address of a name in the resolver's order.
-async fn connect_by_name(name: &HostName) -> io::Result<TcpStream> {
-    let mut last = None;
-    for address in name.addresses().await?.iter() {
-        match TcpStream::connect(*address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(no_address))
-}
-
 /// Connects to a socket of this machine, waiting while the queue of its server is full.
 ///
 /// There, a Unix socket fails at once where a TCP one waits; the caller's deadline bounds the wait.
@@ -123,8 +122,41 @@ async fn connect_locally(path: &Path) -> io::Result<UnixStream> {
     }
 }
 
-/// Idle time after which the kernel asks whether the backend is still there.
-const KEEPALIVE: Duration = Duration::from_mins(1);
+/// How the kernel asks over a silent connection whether the backend is still there: after half a minute, and
+/// a minute later it is not.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(30))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(4);
+
+/// How long bytes may be on their way before the kernel gives a connection up.
+const LOST: Duration = Duration::from_secs(25);
 
 /// How soon a Unix socket with a full queue is tried again.
 const FULL_QUEUE: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_looks_whether_the_backend_is_still_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = Stream::connect(&Target::Address(listener.local_addr().unwrap())).await.unwrap();
+        let Stream::Tcp(tcp) = &stream else { panic!("not TCP") };
+        let socket = SockRef::from(tcp);
+        assert_eq!(
+            (socket.keepalive().unwrap(), socket.tcp_keepalive_time().unwrap()),
+            (true, Duration::from_secs(30))
+        );
+        assert_eq!(
+            socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap(),
+            Duration::from_mins(1)
+        );
+        assert_eq!(socket.tcp_user_timeout().unwrap(), None, "who takes an upload slowly is not lost");
+        stream.give_up_lost_bytes().unwrap();
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(LOST));
+    }
+}

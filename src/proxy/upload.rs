@@ -105,7 +105,7 @@ impl Body for RequestBody {
             Poll::Pending => {
                 upload.progress.turn.set(Turn::Client);
                 upload.pace.wait();
-                ready!(upload.timer.poll(cx, upload.least.window()));
+                ready!(upload.poll_stall(cx));
                 Some(Err(UploadError::Stalled))
             }
         };
@@ -131,6 +131,8 @@ impl Body for RequestBody {
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     turn: Cell<Turn>,
+    /// Whether the backend takes messages that come as seldom as the client likes.
+    is_conversation: Cell<bool>,
     /// Why it broke off.
     fault: RefCell<Option<ForwardError>>,
 }
@@ -148,9 +150,25 @@ impl Progress {
         }
     }
 
+    /// Lets the client send as seldom as it likes until what is returned is dropped.
+    pub(super) fn converse(self: Rc<Self>) -> Conversation {
+        self.is_conversation.set(true);
+        Conversation(self)
+    }
+
     /// Why the upload broke off, if it did; said once.
     pub(super) fn fault(&self) -> Option<ForwardError> {
         self.fault.take()
+    }
+}
+
+/// An exchange of messages in which neither side has to hurry.
+#[derive(Debug)]
+pub(super) struct Conversation(Rc<Progress>);
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        self.0.is_conversation.set(false);
     }
 }
 
@@ -191,11 +209,23 @@ struct Upload {
 }
 
 impl Upload {
+    /// Ready when the client was silent for too long. In a conversation it is only looked whether that goes on.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.timer.poll(cx, self.least.window()));
+            if !self.progress.is_conversation.get() {
+                return Poll::Ready(());
+            }
+            self.timer.moved();
+        }
+    }
+
     /// What is there to its end is not too late.
     fn keep_pace(&mut self, frame: &Frame<Bytes>) -> Result<(), UploadError> {
         self.pace.passed(frame.data_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX)));
+        let may_dawdle = self.progress.is_conversation.get() || self.incoming.is_end_stream();
         match self.pace.check(&self.least) {
-            Err(_) if !self.incoming.is_end_stream() => Err(UploadError::Stalled),
+            Err(_) if !may_dawdle => Err(UploadError::Stalled),
             _ => Ok(()),
         }
     }

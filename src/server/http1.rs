@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::connection::{self, Answering, ClientIo, Connection, Handler, answer};
@@ -84,12 +85,24 @@ async fn converse<H: Handler>(
     if let Some(refusal) = refusal {
         connection::refuse(&mut io, connection.peer, site, refusal, |answers| &answers.secure).await;
     }
+    if progress.was_cut() || matches!(end, End::Overdue(Overdue::Write)) {
+        connection::close(cut(&mut io)).await;
+        return None;
+    }
     if let (End::Done, Some(tunnel)) = (end, connection.take_tunnel()) {
         let _counted = site.under_way.tunnels.add_one();
         tunnel(&mut io, read_ahead).await;
     }
     connection::close(io).await;
     None
+}
+
+/// The connection beneath TLS.
+///
+/// SECURITY: a client whose answer ends with the connection, as in HTTP/1.0, would take TLS's goodbye for the
+/// end of a whole answer (RFC 9112 section 9.8).
+fn cut(io: &mut ClientIo) -> &mut TcpStream {
+    io.get_mut().0
 }
 
 /// How the HTTP part of a connection ended.

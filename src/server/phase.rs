@@ -23,6 +23,7 @@ pub(super) struct Progress {
     between: Between,
     open: Cell<usize>,
     answering: Cell<bool>,
+    was_cut: Cell<bool>,
     closing: Cell<bool>,
     turn: Cell<Turn>,
     taken: Cell<u64>,
@@ -82,6 +83,7 @@ impl Progress {
             between,
             open: Cell::new(0),
             answering: Cell::new(false),
+            was_cut: Cell::new(false),
             closing: Cell::new(false),
             turn: Cell::new(Turn::Unknown),
             taken: Cell::new(0),
@@ -117,6 +119,11 @@ impl Progress {
     /// hyper has written all that it was given.
     pub(super) fn answer_is_written(&self) {
         self.answering.set(false);
+    }
+
+    /// Whether a response broke off before its end.
+    pub(super) fn was_cut(&self) -> bool {
+        self.was_cut.get()
     }
 
     /// Lets the next response be the last one of an HTTP/1 connection, and say so.
@@ -278,6 +285,9 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         self.exchange.progress.turn.set(Turn::Server);
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if frame.as_ref().is_some_and(Result::is_err) {
+            self.exchange.progress.was_cut.set(true);
+        }
         let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
         self.exchange.progress.take(data.map_or(0, Bytes::len));
         Poll::Ready(frame)

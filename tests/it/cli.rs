@@ -236,6 +236,12 @@ fn explain_says_which_rule_decides() {
             "refused with 405: the route does not list this method",
         ),
         (
+            &["TRACE", "https://a.test/wiki"],
+            "a.test/wiki",
+            None,
+            "refused with 405: the route does not list this method",
+        ),
+        (
             &["GET", "https://a.test/wiki/admin", "--from", "10.0.0.1"],
             "a.test/wiki/admin",
             Some(("/wiki/admin", "login")),

@@ -6,7 +6,7 @@ use rustls::pki_types::pem::PemObject;
 use crate::harness::folder::Validity;
 use crate::harness::frames::End;
 use crate::harness::gateway::prepared;
-use crate::harness::{After, Backend, Folder, Frames, Gateway, Setup, eventually};
+use crate::harness::{After, Backend, Client, Folder, Frames, Gateway, Setup, eventually};
 
 #[test]
 fn each_host_shows_its_own_certificate_and_an_unknown_one_the_first() {
@@ -98,6 +98,41 @@ fn a_client_of_http_1_0_gets_no_chunks_and_no_second_request() {
     assert_eq!(response.values("transfer-encoding"), [""; 0]);
     assert!(raw.is_closed());
     assert!(backend.received().head.starts_with("GET / HTTP/1.1"));
+}
+
+#[test]
+fn a_cut_answer_is_no_whole_one_to_a_client_of_http_1_0() {
+    let backend = Backend::with(|peer| {
+        let is_whole = peer.request.target() == "/whole";
+        peer.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n");
+        peer.write(if is_whole { "0\r\n\r\n" } else { "2\r\n" });
+        After::Close
+    });
+    let gateway = Gateway::start(&public(&backend));
+    for (target, is_whole) in [("/whole", true), ("/cut", false)] {
+        let mut raw = gateway.raw();
+        raw.write(format!("GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n"));
+        assert_eq!(raw.says_goodbye(), is_whole, "{target}");
+    }
+}
+
+#[test]
+fn the_kernel_looks_whether_a_silent_client_is_still_there() {
+    let backend = Backend::start();
+    let gateway = Gateway::start(&public(&backend));
+    let mut raw = gateway.raw();
+    assert_eq!(raw.write("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").response().status, 200);
+    let port = |address: std::net::SocketAddr| format!(":{:04X}", address.port());
+    let (ours, theirs) = (port(gateway.address()), port(raw.address()));
+    let timer = eventually("the silence of the connection", || {
+        let table = std::fs::read_to_string("/proc/self/net/tcp").expect("the kernel's table");
+        let fields = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut own = fields.filter(|it| it[1].ends_with(&ours) && it[2].ends_with(&theirs));
+        // 01: something is to be sent again; 02: keep-alive; 00: nothing.
+        own.next().map(|fields| fields[5].to_owned()).filter(|timer| !timer.starts_with("01"))
+    });
+    let ticks = u64::from_str_radix(timer.trim_start_matches("02:"), 16).expect("a keep-alive timer");
+    assert!(ticks > 50 * 100 && ticks <= 60 * 100, "{timer}");
 }
 
 #[test]
@@ -216,3 +251,33 @@ fn certificate(gateway: &Gateway, stem: &str) -> Vec<u8> {
 
 /// More than the gateway keeps for a stream, less than the window of a connection.
 const LARGE: usize = 600 * 1024;
+
+#[test]
+fn a_connection_that_somebody_proved_themselves_on_is_nobody_elses() {
+    let backend = Backend::with(|peer| {
+        let head = match peer.request.target() {
+            "/challenge" => {
+                "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"a\"\r\nWWW-Authenticate: NTLM\r\n"
+            }
+            _ => "HTTP/1.1 200 OK\r\n",
+        };
+        peer.write(format!("{head}Content-Length: 0\r\nX-Connection: {}\r\n\r\n", peer.connection));
+        After::KeepAlive
+    });
+    let gateway = Gateway::start(&public(&backend).set("server.workers", "1"));
+    let ask = |visitor: &Client, target: &str, credentials: &str| {
+        let answer = visitor.ask("GET", target).header("authorization", credentials).send();
+        answer.header("x-connection").to_owned()
+    };
+    let (one, other) = (gateway.visitor(), gateway.visitor().over_h2());
+    for (target, credentials) in [
+        ("/", "NTLM TlRMTVNTUAAB"),
+        ("/", "negotiate YIIJvwYGKwYBBQUCoIIJszCC"),
+        ("/challenge", "Basic YTpi"),
+    ] {
+        for (one, other) in [(&one, &other), (&other, &one)] {
+            assert_ne!(ask(one, target, credentials), ask(other, "/", "Basic Yjpj"), "{credentials}");
+        }
+    }
+    assert_eq!(ask(&one, "/", "Basic YTpi"), ask(&other, "/", "Basic Yjpj"), "told with each request");
+}

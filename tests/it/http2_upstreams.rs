@@ -413,9 +413,12 @@ fn a_request_that_is_not_answered_in_time_ends_alone() {
             call.answer("hello");
         }
     });
-    let gateway = Gateway::start(&setup("response_timeout = '200ms'; servers = ['URL']", &backend.url()));
+    let gateway = Gateway::start(&setup("response_timeout = '500ms'; servers = ['URL']", &backend.url()));
     let visitor = gateway.visitor();
-    assert_eq!(visitor.get("/silent").status, 504);
+    let silent = asking_for(gateway.visitor(), "/silent");
+    eventually("the silent request", || (backend.seen().len() == 1).then_some(()));
+    assert_eq!(visitor.get("/").status, 200);
+    assert_eq!(silent.join().expect("an answer").status, 504);
     assert_eq!(visitor.get("/").status, 200);
     eventually("the reset", || *reset.lock().expect("a lock"));
     assert_eq!((*reset.lock().expect("a lock"), backend.connections()), (Some(Reason::CANCEL), 1));

@@ -210,8 +210,8 @@ fn assert_identity(request: &Received, user: &str) {
     assert!(!request.head.contains("root"), "{}", request.head);
 }
 
-/// Names under which backends believe who is asking.
-const FORGED: [&str; 20] = [
+/// Names under which backends believe who is asking, or for what.
+const FORGED: [&str; 26] = [
     "X-User-Id",
     "x-user-id",
     "X_USER_ID",
@@ -232,4 +232,10 @@ const FORGED: [&str; 20] = [
     "X-Auth-Request-User",
     "X-Auth-Request-Email",
     "X-WebAuth-User",
+    "X-Original-URL",
+    "x_original_url",
+    "X-Rewrite-URL",
+    "X_Rewrite-Url",
+    "Proxy",
+    "PROXY",
 ];

@@ -14,6 +14,7 @@ fn addresses_of_the_backend_itself_become_those_that_a_browser_can_follow() {
             "path = '/as-is'; upstream = 'app'; access = 'public'",
             "path = '/wiki'; upstream = 'app'; access = 'public'; repair = ['location', 'prefix']; strip_prefix = '/wiki'; add_prefix = '/app'",
             "path = '/told'; upstream = 'told'; access = 'public'; repair = ['location']",
+            "path = '/'; upstream = 'app'; access = 'public'; repair = ['prefix']; add_prefix = '/app'",
         ]);
     let gateway = Gateway::start(&setup);
     let visitor = gateway.visitor();
@@ -27,6 +28,10 @@ fn addresses_of_the_backend_itself_become_those_that_a_browser_can_follow() {
         ("/wiki", format!("http://{own}/app/x?y"), format!("https://{own}/wiki/x?y")),
         ("/wiki", "http://localhost/app".to_owned(), format!("https://{own}/wiki")),
         ("/wiki", "/app/x".to_owned(), "/wiki/x".to_owned()),
+        ("/", "/app/x".to_owned(), "/x".to_owned()),
+        ("/", "/app//evil.test/".to_owned(), "/app//evil.test/".to_owned()),
+        ("/", "/app/\\evil.test/".to_owned(), "/app/\\evil.test/".to_owned()),
+        ("/", "/app/\t/evil.test/".to_owned(), "/app/\t/evil.test/".to_owned()),
         ("/wiki", "/elsewhere".to_owned(), "/elsewhere".to_owned()),
         ("/wiki", "http://other.test/app/".to_owned(), "http://other.test/app/".to_owned()),
         ("/wiki", "x/y".to_owned(), "x/y".to_owned()),
@@ -124,7 +129,7 @@ fn what_identified_users_get_is_kept_by_no_cache_where_that_is_wanted() {
     let told = |answer: &Answer| {
         ["cache-control", "expires", "cdn-cache-control"].map(|name| answer.values(name).join("|"))
     };
-    let as_sent = ["public, max-age=60", "Thu, 01 Jan 2099 00:00:00 GMT", "max-age=9"].map(str::to_owned);
+    let as_sent = KEPT.map(str::to_owned);
     let never = ["no-store", "", ""].map(str::to_owned);
     for (who, path, expected) in [
         (&alice, "/", &never),
@@ -140,6 +145,21 @@ fn what_identified_users_get_is_kept_by_no_cache_where_that_is_wanted() {
     let gateway = Gateway::start(&setup);
     let alice = gateway.visitor().signed_in_as("alice");
     assert_eq!([told(&alice.get("/files")), told(&alice.get("/"))], [never, as_sent]);
+}
+
+#[test]
+fn an_answer_that_carries_a_cookie_of_ours_is_kept_by_no_cache_of_any_kind() {
+    let backend = Backend::answering(CACHED);
+    let gateway = Gateway::start(&Setup::in_front_of(&backend.url()).set("session.anonymous", "true"));
+    let visitor = gateway.visitor();
+    for cookies in [true, false] {
+        let answer = visitor.get("/public");
+        let told =
+            ["cache-control", "expires", "cdn-cache-control"].map(|name| answer.values(name).join("|"));
+        assert_eq!(!answer.values("set-cookie").is_empty(), cookies);
+        let expected = if cookies { ["no-store", "", ""] } else { KEPT };
+        assert_eq!(told, expected);
+    }
 }
 
 #[test]
@@ -228,3 +248,6 @@ const CHATTY: &str = "HTTP/1.1 200 OK\r\nServer: old/1.0\r\nX-Powered-By: PHP/5\
 
 const CACHED: &str = "HTTP/1.1 200 OK\r\nCache-Control: public, max-age=60\r\nExpires: Thu, 01 Jan 2099 00:00:00 GMT\r\n\
     CDN-Cache-Control: max-age=9\r\nContent-Length: 5\r\n\r\nhello";
+
+/// What [`CACHED`] says to caches.
+const KEPT: [&str; 3] = ["public, max-age=60", "Thu, 01 Jan 2099 00:00:00 GMT", "max-age=9"];

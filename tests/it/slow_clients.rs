@@ -1,13 +1,16 @@
 //! Clients that send or read byte by byte: cut when they are slower than `server.limits.min_rate`, and never
 //! for what a backend or an honest silence takes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use http::Response;
+
 use crate::harness::backend::HELLO;
 use crate::harness::frames::End;
-use crate::harness::{After, Backend, Client, Frames, Gateway, Raw, Setup, Upload};
+use crate::harness::{After, Backend, Client, Frames, Gateway, H2Backend, Raw, Setup, Upload, eventually};
 
 #[test]
 fn an_upload_that_drips_is_cut() {
@@ -109,11 +112,50 @@ fn a_slow_backend_is_not_held_against_its_client() {
     }
 }
 
+#[test]
+fn an_upload_that_only_says_that_it_is_a_call_may_not_stand_still() {
+    let (plain, silent) =
+        (Backend::start(), H2Backend::with(|mut call| async move { drop(call.rest().await) }));
+    for url in [plain.url(), silent.url()] {
+        let gateway = Gateway::start(&patient(Setup::in_front_of(&url)));
+        let (body, pieces) = Upload::in_pieces();
+        pieces.send("begun");
+        let caller = gateway.visitor().over_h2();
+        let ask = caller.ask("POST", "/public").header("content-type", "application/grpc").body(body);
+        assert_eq!(ask.try_send().map(|answer| answer.status), Ok(408), "{url}");
+    }
+}
+
+#[test]
+fn a_call_that_was_answered_to_its_end_may_not_stand_still_either() {
+    let is_over = Arc::new(AtomicBool::new(false));
+    let over = Arc::clone(&is_over);
+    let backend = H2Backend::with(move |mut call| {
+        let over = Arc::clone(&over);
+        async move {
+            let head = Response::builder().header("content-type", "application/grpc");
+            call.begin_reply(head).data("done").trailers(&[("grpc-status", "0")]);
+            while call.piece().await.is_some() {}
+            over.store(true, Ordering::Relaxed);
+        }
+    });
+    let gateway = Gateway::start(&patient(Setup::in_front_of(&backend.url())));
+    let (body, pieces) = Upload::in_pieces();
+    pieces.send("begun");
+    let caller = gateway.visitor().over_h2();
+    let ask = caller.ask("POST", "/public").header("content-type", "application/grpc").body(body);
+    assert_eq!(ask.stream().trailers()["grpc-status"], "0");
+    eventually("the end of the upload", || is_over.load(Ordering::Relaxed).then_some(()));
+}
+
 /// Clients that are waited for must move so much a second.
 fn asking_for(rate: &str, backend: &Backend) -> Setup {
-    Setup::in_front_of(&backend.url())
-        .set("server.limits.body_stall", &format!("'{}ms'", STALL.as_millis()))
-        .set("server.limits.min_rate", &format!("'{rate}'"))
+    patient(Setup::in_front_of(&backend.url())).set("server.limits.min_rate", &format!("'{rate}'"))
+}
+
+/// Waits for clients for [`STALL`].
+fn patient(setup: Setup) -> Setup {
+    setup.set("server.limits.body_stall", &format!("'{}ms'", STALL.as_millis()))
 }
 
 /// Sends a body, a byte at a tick, until it is whole or an answer comes; how much was sent.

@@ -186,6 +186,16 @@ fn a_long_poll_whose_answer_has_not_begun_is_refused() {
         in_time(watch);
         assert_eq!((answer.status, answer.error().as_str()), (401, "login_required"));
     }
+    for visitor in [gateway.visitor(), gateway.visitor().over_h2()] {
+        let visitor = visitor.signed_in_as("alice");
+        let tab = visitor.second_tab();
+        let load = thread::spawn(move || tab.page("/slow?a=b"));
+        backend.received();
+        visitor.sign_out();
+        let answer = load.join().expect("an answer");
+        let login = "/.vestibule/login?reason=expired&next=/slow%3Fa%3Db";
+        assert_eq!((answer.status, answer.location()), (303, login));
+    }
     let alice = gateway.visitor().signed_in_as("alice");
     let poll = waiting(&backend, alice.second_tab());
     let config = gateway.folder.read("vestibule.toml").replace("access = 'login'", "access = 'deny'");

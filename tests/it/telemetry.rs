@@ -64,6 +64,21 @@ fn every_request_is_one_line_of_json() {
 }
 
 #[test]
+fn the_page_that_is_built_in_is_no_failure() {
+    let setup = Setup::new().set("log.access", "true").route("upstream = 'builtin'; access = 'public'");
+    let gateway = Gateway::spawn(&setup);
+    for visitor in [gateway.visitor(), gateway.visitor().over_h2()] {
+        let (page, head) = (visitor.get("/"), visitor.ask("HEAD", "/").send());
+        assert_eq!((page.status, head.status, head.body.len()), (200, 200, 0));
+        assert!(head.header("content-length").parse::<usize>().is_ok_and(|length| length > 0));
+        for answer in [page, head] {
+            let line = gateway.line_with(&[answer.header("x-request-id")]);
+            assert!(line.contains(" fixed "), "{line}");
+        }
+    }
+}
+
+#[test]
 fn what_never_becomes_a_request_is_one_line_and_one_count_too() {
     let backend = Backend::start();
     let setup = logged(&backend, "text")

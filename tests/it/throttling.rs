@@ -89,7 +89,7 @@ fn flood(visitor: &Client, flooder: u32, is_over: &AtomicBool, guesses: &AtomicU
             .header("content-type", "application/x-www-form-urlencoded")
             .header("origin", &visitor.origin())
             .header("sec-fetch-site", "same-origin")
-            .header("x-forwarded-for", &format!("10.{flooder}{high}.{low}.1"))
+            .header("x-forwarded-for", &format!("10.{}.{low}.1", flooder * 64 + u32::from(high)))
             .body(Upload::text(form.encoded()))
             .send();
         assert!([401, 503].contains(&answer.status), "{} {}", answer.status, answer.text());

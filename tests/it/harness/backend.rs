@@ -44,6 +44,8 @@ pub(crate) struct Peer<'a> {
     pub(crate) request: Received,
     /// How many requests came before this one, on all connections.
     pub(crate) number: usize,
+    /// How many connections came before its own.
+    pub(crate) connection: usize,
     stream: &'a mut TcpStream,
     gate: &'a Gate,
 }
@@ -223,22 +225,22 @@ impl Shared {
             }
             let Ok(stream) = stream else { continue };
             lock(&self.sockets).push(stream.try_clone().expect("a socket"));
-            self.connections.fetch_add(1, Ordering::SeqCst);
+            let connection = self.connections.fetch_add(1, Ordering::SeqCst);
             self.open.fetch_add(1, Ordering::SeqCst);
             let shared = Arc::clone(self);
             thread::spawn(move || {
-                shared.serve(stream);
+                shared.serve(stream, connection);
                 shared.open.fetch_sub(1, Ordering::SeqCst);
             });
         }
     }
 
-    fn serve(&self, mut stream: TcpStream) {
+    fn serve(&self, mut stream: TcpStream, connection: usize) {
         let _best_effort = stream.set_nodelay(true);
         while let Some(request) = read_request(&mut stream, self.reading) {
             let number = self.requests.fetch_add(1, Ordering::SeqCst);
             let _test_is_over = lock(&self.sender).send(request.clone());
-            let mut peer = Peer { request, number, stream: &mut stream, gate: &self.gate };
+            let mut peer = Peer { request, number, connection, stream: &mut stream, gate: &self.gate };
             match (self.answer)(&mut peer) {
                 After::KeepAlive => {}
                 After::Close => break,

@@ -22,6 +22,7 @@ pub(crate) mod people;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod readers;
+pub(crate) mod relay;
 pub(crate) mod setup;
 pub(crate) mod socket;
 pub(crate) mod source;
@@ -45,6 +46,7 @@ pub(crate) use gateway::Gateway;
 pub(crate) use h2_backend::H2Backend;
 pub(crate) use people::PASSWORD;
 pub(crate) use raw::Raw;
+pub(crate) use relay::Relay;
 pub(crate) use setup::Setup;
 
 /// How long anything may take before a test fails.

@@ -153,6 +153,26 @@ impl Raw {
         }
     }
 
+    /// Reads to the end; whether the peer said that this is the end, and did not just close.
+    pub(crate) fn says_goodbye(&mut self) -> bool {
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{error}");
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Our end of the connection.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.socket.local_addr().expect("an address")
+    }
+
     /// Whether nothing comes within `time`, not even the end.
     pub(crate) fn stands_still_for(&mut self, time: Duration) -> bool {
         self.socket.set_read_timeout(Some(time)).expect("a read timeout");
