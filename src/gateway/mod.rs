@@ -23,6 +23,7 @@ pub mod identity_headers;
 mod interrupted;
 pub mod maintenance;
 mod max_forwards;
+mod notice;
 pub mod record;
 pub mod reject;
 pub mod repair;
@@ -58,6 +59,7 @@ use self::body::ResponseBody;
 use self::caller::CallerState;
 use self::canonical::Canonical;
 use self::decision::{Decision, Forbidden, Guest, Permit, Question};
+use self::notice::Notice;
 use self::record::{Journal, Record};
 use self::reject::Reject;
 use self::request_id::RequestIds;
@@ -133,10 +135,10 @@ impl Gateway {
         let takes_cookies = caller::takes_cookies(request.headers());
         let (mut response, tunnel) = match self.respond(&snapshot, request, arrival, &mut record).await {
             Ok(Answered::Own(response)) => (answers::own(&snapshot, response), None),
-            Ok(Answered::Proxied(proxy::Answer::Response(response))) => {
-                (answers::proxied(&snapshot, response.map(ResponseBody::upstream)), None)
+            Ok(Answered::Proxied(proxy::Answer::Response(response), notice)) => {
+                (answers::streamed(&snapshot, response, notice), None)
             }
-            Ok(Answered::Proxied(proxy::Answer::Upgraded(upgraded))) => {
+            Ok(Answered::Proxied(proxy::Answer::Upgraded(upgraded), _)) => {
                 let response = upgraded.response.map(|()| ResponseBody::empty());
                 let backend = proxy::Side { io: upgraded.backend, read_ahead: upgraded.read_ahead };
                 (answers::proxied(&snapshot, response), Some(backend))
@@ -318,6 +320,7 @@ impl Gateway {
         }
         self.prepare(snapshot, permit, canonical, &mut request, peer, record);
         rewrite::apply(&place.route.handling.rewrite, &mut request)?;
+        let notice = Notice::wanted(snapshot, &place.route, permit, canonical, &mut request);
         let upstream = match &place.backend {
             Backend::Upstream(upstream) => upstream,
             Backend::BuiltIn => {
@@ -354,7 +357,7 @@ impl Gateway {
                     session_cookie: &self.shared.engine.policy().cookie.name,
                 };
                 aftercare.tend(answer.headers_mut());
-                Ok(Answered::Proxied(answer))
+                Ok(Answered::Proxied(answer, notice))
             }
             Err(end) => {
                 record.reason = Some(end.as_str());
@@ -398,7 +401,7 @@ impl Gateway {
 
 enum Answered {
     Own(Response<Bytes>),
-    Proxied(proxy::Answer),
+    Proxied(proxy::Answer, Option<Box<Notice>>),
 }
 
 /// The answer to a request that may pass and that no backend is asked for, if it is one.
