@@ -344,8 +344,7 @@ impl Gateway {
             limits: place.route.handling.body.within(snapshot.limits.body),
             trailers: &snapshot.trailers,
         };
-        let answer = pin!(proxy::forward(forward, request));
-        match self.streams.wait_for(record, answer).await {
+        match self.streams.wait_for(record, pin!(proxy::forward(forward, request))).await {
             Ok(answer) => {
                 let mut answer = answer.map_err(Reject::Forward)?;
                 let aftercare = Aftercare {

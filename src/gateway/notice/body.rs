@@ -1,7 +1,7 @@
 //! A body of a backend on its way to the client, with the script spliced in.
 //!
 //! Leaves what is spliced where to [`super::splice`]. Invariant: a body that the backend breaks off breaks off
-//! here too, behind the last of its bytes.
+//! here too.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

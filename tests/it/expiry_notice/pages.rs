@@ -193,7 +193,7 @@ fn the_beginning_of_a_page_does_not_wait_for_its_end() {
 #[test]
 fn a_page_that_the_backend_cuts_off_is_cut_off_here() {
     for framing in ["Content-Length: 500", "Transfer-Encoding: chunked"] {
-        for (page, expected) in [("<html><head><link hre", None), (PAGE, Some(()))] {
+        for page in ["<html><head><link hre", PAGE] {
             let house = House::of(Backend::with(move |peer| {
                 let page = if framing.starts_with('T') {
                     format!("{:x}\r\n{page}\r\n", page.len())
@@ -204,10 +204,17 @@ fn a_page_that_the_backend_cuts_off_is_cut_off_here() {
                 After::Close
             }));
             let alice = house.alice();
+            let whole = with_script(page, &alice);
             let mut answer = load(&alice, "/noted").stream();
-            let expected = expected.map_or_else(|| page.to_owned(), |()| with_script(page, &alice));
-            assert_eq!(answer.read(expected.len()), expected.as_bytes());
-            assert!(answer.try_piece().is_err(), "{framing} {page}");
+            let mut came = Vec::new();
+            let end = loop {
+                match answer.try_piece() {
+                    Ok(Some(piece)) => came.extend_from_slice(&piece),
+                    end => break end,
+                }
+            };
+            assert!(end.is_err(), "{framing} {page}");
+            assert!(whole.as_bytes().starts_with(&came), "{}", String::from_utf8_lossy(&came));
         }
     }
 }
