@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 
 use crate::gateway::fixed::{Carry, Fixed, Redirect, Respond};
-use crate::gateway::handling::{BodyBound, Caching, Handling, Maintenance};
+use crate::gateway::handling::{BodyBound, Caching, ExpiryNotice, Handling, Maintenance};
 use crate::gateway::repair::Repair;
 use crate::gateway::rewrite::Rewrite;
 use crate::gateway::snapshot::BUILT_IN;
@@ -30,18 +30,19 @@ pub(super) fn read(section: &mut Section<'_>, path: &str, upstream: Option<&str>
     let remove_headers = section.list("remove_headers", Empty::Refused, removable).unwrap_or_default();
     let caching = caching(section);
     let body = body_bound(section);
+    let expiry_notice = expiry_notice(section);
     check_effects(section, upstream);
     let repair = repair.concat();
     check_prefix_repair(section, &rewrite, &repair);
     let fixed = redirect.map(Fixed::Redirect).or(respond.map(Fixed::Respond));
-    Handling { rewrite, fixed, maintenance, repair, remove_headers, caching, body }
+    Handling { rewrite, fixed, maintenance, repair, remove_headers, caching, body, expiry_notice }
 }
 
 /// The keys of answers that need no backend.
 pub(super) const FIXED: [&str; 2] = ["redirect", "respond"];
 
 /// All keys that are read here.
-pub(super) const KEYS: [&str; 9] = [
+pub(super) const KEYS: [&str; 10] = [
     "strip_prefix",
     "add_prefix",
     "redirect",
@@ -51,6 +52,7 @@ pub(super) const KEYS: [&str; 9] = [
     "remove_headers",
     "no_store",
     "body_bytes",
+    "expiry_notice",
 ];
 
 /// Whether caches may keep what identified users get; none if the file does not say.
@@ -67,6 +69,19 @@ fn body_bound(section: &mut Section<'_>) -> BodyBound {
         (true, 0) => BodyBound::None,
         (true, bytes) => BodyBound::Bytes(bytes),
     }
+}
+
+/// Whether pages get the expiry notice, in a program that can add it.
+fn expiry_notice(section: &mut Section<'_>) -> ExpiryNotice {
+    if !section.flag("expiry_notice", false) {
+        return ExpiryNotice::LeftOut;
+    }
+    if !cfg!(feature = "html-rewrite") {
+        let wrong = Wrong::new("this program was built without what changes pages");
+        let help = "build it with `--features html-rewrite`, or write the script into the pages yourself";
+        section.refuse("expiry_notice", wrong.help(help));
+    }
+    ExpiryNotice::Added
 }
 
 /// The name of a header that can be taken from a response without changing what its body is.
@@ -257,9 +272,17 @@ fn check_prefix_repair(section: &mut Section<'_>, rewrite: &Rewrite, repair: &[R
 }
 
 /// The keys that need a backend, and those of them that the built-in page does not heed either.
-const OF_BACKENDS: [&str; 7] =
-    ["upstream", "strip_prefix", "add_prefix", "repair", "remove_headers", "no_store", "body_bytes"];
-const OF_REAL_ONES: [&str; 4] = ["repair", "remove_headers", "no_store", "body_bytes"];
+const OF_BACKENDS: [&str; 8] = [
+    "upstream",
+    "strip_prefix",
+    "add_prefix",
+    "repair",
+    "remove_headers",
+    "no_store",
+    "body_bytes",
+    "expiry_notice",
+];
+const OF_REAL_ONES: [&str; 5] = ["repair", "remove_headers", "no_store", "body_bytes", "expiry_notice"];
 
 const TEXT: &str = "text/plain; charset=utf-8";
 

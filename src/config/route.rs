@@ -123,7 +123,8 @@ fn check_effects(section: &mut Section<'_>, level: Level) {
         Level::Login => return,
         Level::Optional => (&[&["users", "groups", "mfa", "fresh"]], "nobody needs to log in"),
         Level::Public => {
-            (&[&["users", "groups", "mfa", "fresh", "activity", "no_store"]], "nobody needs to log in")
+            let keys = &["users", "groups", "mfa", "fresh", "activity", "no_store", "expiry_notice"];
+            (&[keys], "nobody needs to log in")
         }
         Level::Deny => {
             let keys = &["users", "groups", "mfa", "fresh", "methods", "networks", "activity"];

@@ -9,10 +9,12 @@ use super::body::ResponseBody;
 use super::canonical::Canonical;
 use super::decision::{Guest, Kind, Missing};
 use super::error_page::{self, Format};
+use super::notice::Notice;
 use super::record::Record;
 use super::reject::Reject;
 use super::snapshot::Snapshot;
 use crate::portal::{REASON_EXPIRED, ReturnTo};
+use crate::proxy::UpstreamBody;
 use crate::telemetry::metrics::Outcome;
 
 /// A response of ours, with the strict security headers.
@@ -23,9 +25,23 @@ pub fn own(snapshot: &Snapshot, response: Response<Bytes>) -> Response<ResponseB
 }
 
 /// A backend's response, with the security headers of the profile.
-pub fn proxied(snapshot: &Snapshot, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+pub fn proxied<B>(snapshot: &Snapshot, mut response: Response<B>) -> Response<B> {
     snapshot.headers.apply_to_proxied(response.headers_mut());
     response
+}
+
+/// The same with its body, which gets the expiry notice if it is a page for which that is wanted.
+pub(super) fn streamed(
+    snapshot: &Snapshot,
+    response: Response<UpstreamBody>,
+    notice: Option<Box<Notice>>,
+) -> Response<ResponseBody> {
+    // After the profile, which may have set the policy that the script must pass.
+    let response = proxied(snapshot, response);
+    match notice {
+        Some(notice) => notice.add(response),
+        None => response.map(ResponseBody::upstream),
+    }
 }
 
 /// Gives a browser its cookies; such an answer is nobody else's (ASVS 14.3.2).

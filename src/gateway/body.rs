@@ -4,6 +4,7 @@
 //! Invariant: a body of the backend's that is no longer allowed ends with an error, never as if it were
 //! complete.
 
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -26,7 +27,13 @@ pub struct ResponseBody {
 enum Source {
     Own(Option<Bytes>),
     Upstream(UpstreamBody),
+    Changed(Pin<Box<dyn ChangedBody>>),
 }
+
+/// What the backend sends, changed on its way.
+pub trait ChangedBody: Body<Data = Bytes, Error = BodyError> + fmt::Debug {}
+
+impl<B: Body<Data = Bytes, Error = BodyError> + fmt::Debug> ChangedBody for B {}
 
 impl ResponseBody {
     /// Bytes of ours.
@@ -45,6 +52,12 @@ impl ResponseBody {
     #[must_use]
     pub fn upstream(body: UpstreamBody) -> Self {
         Self { source: Source::Upstream(body), watch: None }
+    }
+
+    /// What the backend sends, changed on its way.
+    #[must_use]
+    pub fn changed(body: impl ChangedBody + 'static) -> Self {
+        Self { source: Source::Changed(Box::pin(body)), watch: None }
     }
 
     /// Lets `record` see what is sent, and end with it; `ticket` ends it before its time.
@@ -98,10 +111,13 @@ impl Body for ResponseBody {
         let Self { source, watch } = &mut *self;
         let frame = match source {
             Source::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Upstream(_) if watch.as_mut().is_some_and(|watch| watch.end().is_some()) => {
+            Source::Upstream(_) | Source::Changed(_)
+                if watch.as_mut().is_some_and(|watch| watch.end().is_some()) =>
+            {
                 return Poll::Ready(Some(Err(BodyError::Revoked)));
             }
             Source::Upstream(body) => Pin::new(body).poll_frame(context),
+            Source::Changed(body) => body.as_mut().poll_frame(context),
         };
         if let Some(watch) = watch {
             watch.saw(&frame, context);
@@ -113,6 +129,7 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Own(bytes) => bytes.is_none(),
             Source::Upstream(body) => body.is_end_stream(),
+            Source::Changed(body) => body.is_end_stream(),
         }
     }
 
@@ -120,6 +137,7 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Source::Upstream(body) => body.size_hint(),
+            Source::Changed(body) => body.size_hint(),
         }
     }
 }

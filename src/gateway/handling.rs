@@ -30,6 +30,8 @@ pub struct Handling {
     pub caching: Option<Caching>,
     /// How long request bodies may be.
     pub body: BodyBound,
+    /// Whether pages get the expiry notice.
+    pub expiry_notice: ExpiryNotice,
 }
 
 impl Handling {
@@ -77,6 +79,16 @@ impl BodyBound {
             Self::Bytes(bytes) => body::Limits { body_bytes: Some(bytes), ..elsewhere },
         }
     }
+}
+
+/// Whether the pages of signed-in users get a script that says before their session ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExpiryNotice {
+    /// They stay as the backend made them.
+    #[default]
+    LeftOut,
+    /// They get it.
+    Added,
 }
 
 /// Whether caches may keep what identified users get.

@@ -23,6 +23,7 @@ pub mod identity_headers;
 mod interrupted;
 pub mod maintenance;
 mod max_forwards;
+mod notice;
 pub mod record;
 pub mod reject;
 pub mod repair;
@@ -58,6 +59,7 @@ use self::body::ResponseBody;
 use self::caller::CallerState;
 use self::canonical::Canonical;
 use self::decision::{Decision, Forbidden, Guest, Permit, Question};
+use self::notice::Notice;
 use self::record::{Journal, Record};
 use self::reject::Reject;
 use self::request_id::RequestIds;
@@ -132,10 +134,10 @@ impl Gateway {
         let takes_cookies = caller::takes_cookies(request.headers());
         let (mut response, tunnel) = match self.respond(&snapshot, request, arrival, &mut record).await {
             Ok(Answered::Own(response)) => (answers::own(&snapshot, response), None),
-            Ok(Answered::Proxied(proxy::Answer::Response(response))) => {
-                (answers::proxied(&snapshot, response.map(ResponseBody::upstream)), None)
+            Ok(Answered::Proxied(proxy::Answer::Response(response), notice)) => {
+                (answers::streamed(&snapshot, response, notice), None)
             }
-            Ok(Answered::Proxied(proxy::Answer::Upgraded(upgraded))) => {
+            Ok(Answered::Proxied(proxy::Answer::Upgraded(upgraded), _)) => {
                 let response = upgraded.response.map(|()| ResponseBody::empty());
                 let backend = proxy::Side { io: upgraded.backend, read_ahead: upgraded.read_ahead };
                 (answers::proxied(&snapshot, response), Some(backend))
@@ -317,6 +319,7 @@ impl Gateway {
         }
         self.prepare(snapshot, permit, canonical, &mut request, peer, record);
         rewrite::apply(&place.route.handling.rewrite, &mut request)?;
+        let notice = Notice::wanted(snapshot, &place.route, permit, canonical, &mut request);
         let upstream = match &place.backend {
             Backend::Upstream(upstream) => upstream,
             Backend::BuiltIn => {
@@ -341,8 +344,7 @@ impl Gateway {
             limits: place.route.handling.body.within(snapshot.limits.body),
             trailers: &snapshot.trailers,
         };
-        let answer = pin!(proxy::forward(forward, request));
-        match self.streams.wait_for(record, answer).await {
+        match self.streams.wait_for(record, pin!(proxy::forward(forward, request))).await {
             Ok(answer) => {
                 let mut answer = answer.map_err(Reject::Forward)?;
                 let aftercare = Aftercare {
@@ -354,7 +356,7 @@ impl Gateway {
                     session_cookie: &self.shared.engine.policy().cookie.name,
                 };
                 aftercare.tend(answer.headers_mut());
-                Ok(Answered::Proxied(answer))
+                Ok(Answered::Proxied(answer, notice))
             }
             Err(end) => ended(end, snapshot, record).map(Answered::Own),
         }
@@ -396,7 +398,7 @@ impl Gateway {
 
 enum Answered {
     Own(Response<Bytes>),
-    Proxied(proxy::Answer),
+    Proxied(proxy::Answer, Option<Box<Notice>>),
 }
 
 /// The answer to a request that may pass and that no backend is asked for, if it is one.

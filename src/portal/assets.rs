@@ -1,13 +1,14 @@
-//! The files that our pages load: one stylesheet, one icon and one script.
+//! The files that our pages load: one stylesheet, one icon and two scripts; and the script of the expiry
+//! notice, which other pages load.
 //!
-//! Their names hold a hash of their content, so that a browser may keep them for a year. Invariant:
-//! nothing else is ever served here.
+//! The names of the former hold a hash of their content, so that a browser may keep them for a year; the
+//! latter has a name that people write into their pages. Invariant: nothing else is ever served here.
 
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use sha2::{Digest, Sha256};
 
 /// A file that pages load.
@@ -26,9 +27,7 @@ impl Asset {
     }
 
     fn new(stem: &str, extension: &str, content_type: &'static str, content: &'static str) -> Self {
-        let hash = Sha256::digest(content);
-        let hash = hash.first_chunk().map_or(0, |head| u64::from_be_bytes(*head));
-        Self { name: format!("{stem}-{hash:016x}.{extension}"), content_type, content }
+        Self { name: format!("{stem}-{}.{extension}", hash(content)), content_type, content }
     }
 
     fn response(&self) -> Response<Bytes> {
@@ -49,18 +48,60 @@ pub static ICON: LazyLock<Asset> = LazyLock::new(|| {
 });
 
 /// What asks the browser for a passkey.
-pub static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
-    Asset::new("passkey", "js", "text/javascript; charset=utf-8", include_str!("assets/passkey.js"))
-});
+pub static SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("passkey", "js", JAVASCRIPT, include_str!("assets/passkey.js")));
+
+/// What keeps the fragment of the wanted address on the way to a session.
+pub static ONWARD: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("onward", "js", JAVASCRIPT, include_str!("assets/onward.js")));
 
 /// Where assets lie, below the portal's path.
 pub(super) const FOLDER: &str = "/assets/";
 
+/// The script of the expiry notice: whole, or that the browser's copy is still good.
+pub(super) fn notice(headers: &HeaderMap) -> Response<Bytes> {
+    let (content, tag) = &*NOTICE;
+    let mut response = Response::new(content.clone());
+    if headers.get(IF_NONE_MATCH).is_some_and(|known| known == tag) {
+        response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    }
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JAVASCRIPT));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(FOR_AN_HOUR));
+    response.headers_mut().insert(ETAG, tag.clone());
+    response
+}
+
+static NOTICE: LazyLock<(Bytes, HeaderValue)> = LazyLock::new(|| {
+    let content = without_comments(include_str!("assets/notice.js"));
+    let tag = HeaderValue::try_from(format!("\"{}\"", hash(&content)));
+    (Bytes::from(content), tag.unwrap_or_else(|_| HeaderValue::from_static("\"notice\"")))
+});
+
+/// A script without the lines that are comments, and without indentation.
+fn without_comments(source: &str) -> String {
+    let lines = source.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+fn hash(content: &str) -> String {
+    let hash = Sha256::digest(content);
+    let hash = hash.first_chunk().map_or(0, |head| u64::from_be_bytes(*head));
+    format!("{hash:016x}")
+}
+
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
 const FOR_A_YEAR: &str = "public, max-age=31536000, immutable";
+
+const FOR_AN_HOUR: &str = "public, max-age=3600";
 
 /// The asset called `name`, if it is one of the present ones.
 pub(super) fn serve(name: &str) -> Option<Response<Bytes>> {
-    [&STYLESHEET, &ICON, &SCRIPT].into_iter().find(|asset| asset.name == name).map(|asset| asset.response())
+    [&STYLESHEET, &ICON, &SCRIPT, &ONWARD]
+        .into_iter()
+        .find(|asset| asset.name == name)
+        .map(|asset| asset.response())
 }
 
 #[cfg(test)]
@@ -69,12 +110,23 @@ mod tests {
 
     #[test]
     fn an_asset_is_found_at_its_path_and_may_be_kept() {
-        for asset in [&STYLESHEET, &ICON, &SCRIPT] {
+        for asset in [&STYLESHEET, &ICON, &SCRIPT, &ONWARD] {
             let path = asset.path("/.vestibule");
             let response = serve(path.strip_prefix("/.vestibule/assets/").unwrap()).unwrap();
             assert_eq!(response.headers()[CACHE_CONTROL], FOR_A_YEAR);
             assert!(response.headers()[CONTENT_TYPE].to_str().unwrap().ends_with("charset=utf-8"));
         }
+    }
+
+    #[test]
+    fn the_script_of_the_notice_is_small_and_asked_for_again_only_when_it_changed() {
+        let whole = notice(&HeaderMap::new());
+        let size = whole.body().len();
+        assert!(size < 8 * 1024, "{size} bytes");
+        let known = HeaderMap::from_iter([(IF_NONE_MATCH, whole.headers()[ETAG].clone())]);
+        let same = notice(&known);
+        assert_eq!((same.status(), same.body().len()), (StatusCode::NOT_MODIFIED, 0));
+        assert_eq!(same.headers()[CACHE_CONTROL], FOR_AN_HOUR);
     }
 
     #[test]

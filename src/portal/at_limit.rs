@@ -39,7 +39,7 @@ impl Portal {
             AtLimitPage { token, proof: sealed, next: proof.next.to_query().into(), sessions, more, alarm };
         // What was proved holds: a status that says otherwise keeps browsers from saving the password.
         let status = if alarm.is_some() { StatusCode::CONFLICT } else { StatusCode::OK };
-        let mut response = page::render(visit.place(), status, "at_limit.html", &context);
+        let mut response = page::scripted(page::render(visit.place(), status, "at_limit.html", &context));
         response.headers_mut().append(SET_COOKIE, nonce.to_cookie());
         if matches!(self.engine.present(visit.headers), Presented::Valid(_)) {
             // Its session made way for the login and would be sought in vain.

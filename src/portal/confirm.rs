@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use super::passkeys::Offer;
 use super::proving::{Objection, asking, with_cookies};
-use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, csrf, known_device, page, strings};
+use super::{
+    Activity, Caller, Portal, PortalError, ReturnTo, Visit, csrf, known_device, notice, page, strings,
+};
 use crate::identity::{Factor, UserId};
 use crate::login::factors::Summary;
 use crate::login::{Attempt, Outcome};
@@ -108,7 +110,7 @@ impl Portal {
             passkey: passkey.as_ref(),
             alarm: objection.map(|objection| objection.text.as_str()),
         };
-        asking(visit, "confirm.html", &context, passkey.as_ref(), objection)
+        asking(visit, "confirm.html", &context, objection)
     }
 }
 
@@ -159,7 +161,8 @@ impl Wanted {
     }
 }
 
-/// Of our own pages only those that ask for a confirmation are a way back.
+/// Of our own pages only those that ask for a confirmation are a way back, and the one that ends a login in a
+/// small window.
 pub(super) fn after_confirming(visit: &Visit<'_>, next: ReturnTo) -> ReturnTo {
     let below = next.as_str().strip_prefix(visit.portal).unwrap_or_default();
     let is_ours = BACK.iter().any(|page| {
@@ -168,7 +171,7 @@ pub(super) fn after_confirming(visit: &Visit<'_>, next: ReturnTo) -> ReturnTo {
     if is_ours { next } else { next.outside(visit.portal) }
 }
 
-const BACK: [&str; 2] = ["/account", "/continue"];
+const BACK: [&str; 3] = ["/account", "/continue", notice::DONE];
 
 #[derive(Serialize)]
 struct ConfirmPage<'a> {

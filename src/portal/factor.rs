@@ -40,7 +40,7 @@ impl Portal {
             passkey: passkey.as_ref(),
             alarm: objection.map(|objection| objection.text.as_str()),
         };
-        let mut response = asking(visit, "factor.html", &context, passkey.as_ref(), objection);
+        let mut response = asking(visit, "factor.html", &context, objection);
         response.headers_mut().append(SET_COOKIE, nonce.to_cookie());
         Ok(response)
     }

@@ -159,7 +159,7 @@ impl Portal {
             alarm: objection.map(|objection| objection.text.as_str()),
         };
         let status = objection.map_or(StatusCode::OK, |objection| objection.status);
-        Ok(page::render(visit.place(), status, "totp.html", &context))
+        Ok(page::scripted(page::render(visit.place(), status, "totp.html", &context)))
     }
 
     fn codes_page(
@@ -176,7 +176,7 @@ impl Portal {
             codes,
             next: if next.as_str() == "/" { None } else { Some(next.as_str()) },
         };
-        page::render(visit.place(), StatusCode::OK, "codes.html", &context)
+        page::scripted(page::render(visit.place(), StatusCode::OK, "codes.html", &context))
     }
 }
 

@@ -31,6 +31,11 @@ impl Portal {
     pub(super) async fn show_login(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
         let next = after_confirming(visit, ReturnTo::from_query(visit.query));
         let note = match self.caller(visit, Activity::DoesNotCount).await? {
+            // The name of OpenID Connect: asks for a login of who is signed in too, before their session ends.
+            Caller::Known(session) if visit.query_value("prompt") == Some("login") => {
+                let user = session.identity().user.as_str();
+                return self.form(visit, StatusCode::OK, &Filled { user, ..Filled::new(next) });
+            }
             Caller::Known(session) => return Ok(self.offer_switch(visit, &session, &next)),
             Caller::Expired => Some(strings::SESSION_EXPIRED),
             Caller::Nobody => note(visit.query_value("reason")),
@@ -68,7 +73,7 @@ impl Portal {
     fn offer_switch(&self, visit: &Visit<'_>, session: &Session, next: &ReturnTo) -> Response<Bytes> {
         let token = csrf::session_token(&self.engine.ring(), session.id().as_bytes(), self.clock.now());
         let context = SwitchPage { token, user: session.identity().user.as_str(), next: next.as_str() };
-        page::render(visit.place(), StatusCode::OK, "switch.html", &context)
+        page::scripted(page::render(visit.place(), StatusCode::OK, "switch.html", &context))
     }
 
     pub(super) fn form(
@@ -88,10 +93,7 @@ impl Portal {
             remember: filled.remember == Remember::Yes,
             passkey: self.offer_login(visit, &nonce)?,
         };
-        let mut response = page::render(visit.place(), status, "login.html", &context);
-        if context.passkey.is_some() {
-            response = page::scripted(response);
-        }
+        let mut response = page::scripted(page::render(visit.place(), status, "login.html", &context));
         response.headers_mut().append(SET_COOKIE, nonce.to_cookie());
         Ok(response)
     }

@@ -41,6 +41,7 @@ mod kept_fields;
 pub mod known_device;
 mod login;
 mod logout;
+mod notice;
 pub mod page;
 mod passkeys;
 mod password;
@@ -132,6 +133,9 @@ impl Portal {
             ("/account/sessions", Verb::Post) => self.end_own_sessions(&request).await,
             ("/session", Verb::Look) => self.show_session(&request).await,
             ("/session/extend", Verb::Post) => self.extend_session(&request).await,
+            ("/notice.js" | "/session/words" | "/login/done", verb) => {
+                self.serve_notice(&request, verb).await
+            }
             ("/ping", Verb::Look) => Ok(page::respond(StatusCode::OK, page::TEXT, "ok\n".to_owned())),
             ("/login" | "/login/sessions" | "/logout" | "/account/sessions", Verb::Other) => {
                 Err(PortalError::MethodNotAllowed("GET, HEAD, POST"))
@@ -146,13 +150,17 @@ impl Portal {
     ///
     /// A new token waits for an answer of the application's.
     async fn caller(&self, visit: &Visit<'_>, activity: Activity) -> Result<Caller, StoreError> {
-        let Found::Valid(ticket) = self.engine.present(visit.headers) else { return Ok(Caller::Nobody) };
-        let seen = engine::Visit { device: visit.device(), activity, request_id: visit.request_id };
-        Ok(match self.engine.resume(&ticket, seen).await? {
+        Ok(match self.resume(visit, activity).await? {
             Resumed::Live(live) => Caller::Known(live.session),
             Resumed::Expired(_) => Caller::Expired,
             Resumed::Gone => Caller::Nobody,
         })
+    }
+
+    async fn resume(&self, visit: &Visit<'_>, activity: Activity) -> Result<Resumed, StoreError> {
+        let Found::Valid(ticket) = self.engine.present(visit.headers) else { return Ok(Resumed::Gone) };
+        let seen = engine::Visit { device: visit.device(), activity, request_id: visit.request_id };
+        self.engine.resume(&ticket, seen).await
     }
 
     /// Notes a form that is not taken. One that lay open for too long is nobody's attack.

@@ -24,7 +24,8 @@ use crate::identity::UserId;
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
      base-uri 'none'; object-src 'none'; frame-ancestors 'none'";
 
-/// The policy of the pages that ask the browser for a passkey, which takes a script.
+/// The policy of the pages between a request and a session: a script keeps the fragment of the wanted address
+/// there, and asks the browser for a passkey.
 const SCRIPTED_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; \
      base-uri 'none'; object-src 'none'; frame-ancestors 'none'";
 
@@ -121,6 +122,7 @@ pub(super) fn render<C: Serialize>(
         stylesheet: assets::STYLESHEET.path(place.portal),
         icon: assets::ICON.path(place.portal),
         script: assets::SCRIPT.path(place.portal),
+        onward: assets::ONWARD.path(place.portal),
         page,
     };
     match TEMPLATES.get_template(name).and_then(|template| template.render(Serde(frame))) {
@@ -174,6 +176,7 @@ struct Frame<'a, C> {
     stylesheet: String,
     icon: String,
     script: String,
+    onward: String,
     #[serde(flatten)]
     page: &'a C,
 }
@@ -193,7 +196,7 @@ struct ErrorContext<'a> {
 const PERMISSIONS: &str = "accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), usb=()";
 
 /// All of them end in `.html`: that is what turns escaping on.
-const SOURCES: [(&str, &str); 17] = [
+const SOURCES: [(&str, &str); 18] = [
     ("builtin.html", include_str!("templates/builtin.html")),
     ("base.html", include_str!("templates/base.html")),
     ("login.html", include_str!("templates/login.html")),
@@ -210,6 +213,7 @@ const SOURCES: [(&str, &str); 17] = [
     ("reset.html", include_str!("templates/reset.html")),
     ("continue.html", include_str!("templates/continue.html")),
     ("passkey.html", include_str!("templates/passkey.html")),
+    ("done.html", include_str!("templates/done.html")),
     ("error.html", include_str!("templates/error.html")),
 ];
 

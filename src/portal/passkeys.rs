@@ -148,7 +148,7 @@ impl Portal {
             passkey: self.offer(question, session.id().as_bytes()),
             alarm: objection.map(|objection| objection.text.as_str()),
         };
-        Ok(asking(visit, "passkey.html", &context, context.passkey.as_ref(), objection))
+        Ok(asking(visit, "passkey.html", &context, objection))
     }
 
     fn offer(&self, question: Question, binding: &[u8]) -> Option<Offer> {

@@ -12,7 +12,6 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::login::retry;
-use super::passkeys::Offer;
 use super::{Activity, Caller, Portal, PortalError, ReturnTo, Verb, Visit, asset, csrf, page, strings};
 use crate::identity::Factor;
 use crate::login::factors::Verdict;
@@ -189,20 +188,15 @@ impl Objection {
     }
 }
 
-/// A page that asks for a proof: with what was wrong about the last one, and with our script where a passkey
-/// will do.
+/// A page that asks for a proof, with what was wrong about the last one.
 pub(super) fn asking<C: Serialize>(
     visit: &Visit<'_>,
     template: &str,
     context: &C,
-    passkey: Option<&Offer>,
     objection: Option<&Objection>,
 ) -> Response<Bytes> {
     let status = objection.map_or(StatusCode::OK, |objection| objection.status);
-    let mut response = page::render(visit.place(), status, template, context);
-    if passkey.is_some() {
-        response = page::scripted(response);
-    }
+    let response = page::scripted(page::render(visit.place(), status, template, context));
     match objection {
         Some(objection) => objection.on(response),
         None => response,

@@ -3,12 +3,13 @@
 //! Invariant: asking never counts as activity; only `extend` does, and only from our own origin.
 
 use bytes::Bytes;
-use http::header::WWW_AUTHENTICATE;
+use http::header::{SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
-use super::{Activity, Caller, Portal, PortalError, Visit, csrf, page};
+use super::{Activity, Caller, Portal, PortalError, Resumed, Visit, csrf, page};
 use crate::clock::Timestamp;
+use crate::session::engine::{Live, Renewal};
 use crate::session::lifetime::{Lifetimes, Times};
 use crate::session::record::Session;
 
@@ -28,8 +29,15 @@ impl Portal {
             self.note_forgery(visit, forged);
             return Err(forged.into());
         }
-        let caller = self.caller(visit, Activity::Counts).await?;
-        Ok(self.describe(visit, &caller))
+        let Resumed::Live(Live { session, renewal }) = self.resume(visit, Activity::Counts).await? else {
+            return Ok(self.describe(visit, &Caller::Nobody));
+        };
+        let mut response = self.describe(visit, &Caller::Known(session));
+        // A session that its browser keeps lives on only with a newer cookie.
+        for cookie in renewal.into_iter().flat_map(Renewal::into_cookies) {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+        Ok(response)
     }
 
     fn describe(&self, visit: &Visit<'_>, caller: &Caller) -> Response<Bytes> {
@@ -73,7 +81,7 @@ struct NoSession {
     login_url: String,
 }
 
-fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Bytes> {
+pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Bytes> {
     let body = serde_json::to_string(value).unwrap_or_default();
     page::respond(status, "application/json; charset=utf-8", body)
 }

@@ -12,10 +12,10 @@ export const passkeyFlows = {
   async passkey_is_made_on_the_way_and_signs_in_without_a_password(stage) {
     const { page } = await owner(stage);
     await signOut(page);
-    await page.goto('/passkey');
+    await page.goto('/passkey#part');
     assert.equal(pathOf(page), LOGIN);
     await page.getByRole('button', { name: 'Sign in with a passkey' }).click();
-    await page.waitForURL((url) => url.pathname === '/passkey');
+    await page.waitForURL(`${stage.base}/passkey#part`);
     await page.goto('/whoami');
     assert.equal(await page.locator('#x-user-id').textContent(), 'alice');
   },
@@ -23,11 +23,12 @@ export const passkeyFlows = {
   async passkey_is_the_second_step_after_the_password(stage) {
     const { page } = await owner(stage);
     await signOut(page);
-    await page.goto('/whoami');
+    await page.goto('/whoami#part');
     await submitLogin(page);
     await page.getByRole('heading', { name: 'Second step' }).waitFor();
     await page.getByRole('button', { name: 'Use your passkey' }).click();
     await page.locator('#x-user-id').waitFor();
+    assert.equal(page.url(), `${stage.base}/whoami#part`);
     assert.equal(await page.locator('#x-user-id').textContent(), 'alice');
   },
 
@@ -64,11 +65,11 @@ async function owner(stage) {
   const page = await (await stage.visitor()).newPage();
   const device = await authenticator(page);
   await signIn(page, '/');
-  await page.goto('/passkey');
+  await page.goto('/passkey#part');
   await page.getByRole('button', { name: 'Create a passkey' }).click();
   await page.getByRole('heading', { name: 'Recovery codes' }).waitFor();
   await page.getByRole('link', { name: 'Continue' }).click();
-  await page.waitForURL((url) => url.pathname === '/passkey');
+  await page.waitForURL(`${stage.base}/passkey#part`);
   return { page, device };
 }
 

@@ -1,10 +1,12 @@
 // node run.mjs FLOW BASE_URL CONTROL_URL: runs one flow, prints `ok` or `FAILED: why`. Without a flow: lists them.
 
 import { flows as ordinary } from './flows.mjs';
+import { fragmentFlows } from './fragments.mjs';
+import { noticeFlows } from './notice.mjs';
 import { passkeyFlows } from './passkeys.mjs';
 import { Stage } from './stage.mjs';
 
-const flows = { ...ordinary, ...passkeyFlows };
+const flows = { ...ordinary, ...fragmentFlows, ...passkeyFlows, ...noticeFlows };
 const [name, base, control] = process.argv.slice(2);
 if (!name) {
   console.log(Object.keys(flows).join('\n'));

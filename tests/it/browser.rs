@@ -45,6 +45,14 @@ flows! {
     another_session_is_ended_on_the_account_page;
     with_room_for_two:
     too_many_sessions_are_chosen_from_without_javascript;
+    set:
+    fragment_of_the_wanted_page_survives_the_login
+    fragment_of_the_wanted_page_survives_a_wrong_password
+    fragment_that_looks_like_an_address_leads_nowhere_else
+    fragment_survives_for_who_is_signed_in_already
+    wanted_page_without_javascript_comes_without_its_fragment;
+    with_room_for_two:
+    fragment_survives_the_choice_of_sessions_to_end;
 }
 
 /// Those that need a program with passkeys.
@@ -67,10 +75,42 @@ mod passkeys {
     }
 }
 
+/// Those that need a program that changes pages; the last one with sessions of an hour.
+const NOTICE_FLOWS: &[&str] = &[
+    "notice_comes_before_the_end_and_goes_when_somebody_stays",
+    "notice_alone_does_not_keep_anybody_signed_in",
+    "notice_that_is_answered_in_one_tab_goes_in_all",
+    "notice_lets_an_expired_session_begin_again_and_keeps_what_was_typed",
+    "notice_says_when_another_tab_signs_out",
+    "notice_says_when_somebody_else_signs_in",
+    "notice_takes_the_focus_only_from_who_does_not_type",
+    "notice_works_under_a_strict_policy_of_the_page",
+    "notice_shows_the_nonce_of_a_page_that_has_one",
+    "notice_looks_the_same_whatever_the_style_of_the_page",
+    "packed_page_of_a_stubborn_application_is_left_alone",
+    "pages_with_the_notice_work_without_javascript",
+    "notice_offers_a_new_login_before_an_end_that_cannot_be_moved",
+];
+
+#[cfg(feature = "html-rewrite")]
+mod notice {
+    use crate::harness::browser::Stage;
+
+    #[test]
+    fn each_flow_of_the_notice_is_played() {
+        let (last, others) = super::NOTICE_FLOWS.split_last().expect("flows");
+        let stage = Stage::with_notice();
+        for flow in others {
+            stage.play("run.mjs", &[flow], &[]);
+        }
+        Stage::with_notice_and_sessions_of_an_hour().play("run.mjs", &[last], &[]);
+    }
+}
+
 #[test]
 fn every_flow_is_played() {
     let listed = finish(Command::new("node").arg(tests().join("browser/run.mjs")), "").stdout;
-    let played = [FLOWS, PASSKEY_FLOWS].concat();
+    let played = [FLOWS, PASSKEY_FLOWS, NOTICE_FLOWS].concat();
     assert_eq!(listed.lines().collect::<Vec<_>>(), played);
 }
 

@@ -87,8 +87,8 @@ fn what_our_pages_load_carries_the_strict_set_and_may_be_kept() {
     let page = unescape(&visitor.page(LOGIN).text());
     let assets: BTreeSet<_> =
         page.split('"').filter(|text| text.starts_with("/.vestibule/assets/")).collect();
-    let scripts = usize::from(cfg!(feature = "passkeys"));
-    assert_eq!(assets.len(), 2 + scripts, "{page}");
+    let of_passkeys = usize::from(cfg!(feature = "passkeys"));
+    assert_eq!(assets.len(), 3 + of_passkeys, "{page}");
     for path in assets {
         let asset = visitor.get(path);
         assert_eq!(asset.status, 200);

@@ -12,7 +12,7 @@ fn the_login_form_works_without_scripts_and_for_password_managers() {
     let visitor = gateway.visitor();
     let (place, page) = visitor.login_page("/");
     let text = page.text();
-    // A program with passkeys has a script of its own for them, in a file.
+    // What scripts do here they do from files.
     assert!(!text.replace("<script src=", "").contains("<script") && !text.contains("javascript:"), "{text}");
     for needed in
         ["<html lang=\"en\"", "<label for=\"user\">", "<label for=\"password\">", "autocomplete=\"username\""]

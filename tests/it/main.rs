@@ -22,6 +22,7 @@ mod cli;
 mod connections;
 mod durability;
 mod errors;
+mod expiry_notice;
 mod factors;
 mod gateways;
 mod harness;

@@ -6,6 +6,7 @@ and checks the Referer of its form as many old applications do. Start it with
     gunicorn -w 2 -k gthread --threads 8 app:app
 """
 
+import gzip
 import hashlib
 import json
 import secrets
@@ -247,6 +248,22 @@ def own_headers():
     response.headers["Server"] = "legacy/0.1"
     response.headers["X-Powered-By"] = "old wood"
     return response
+
+
+@app.get("/policy")
+def page_with_policy():
+    """A page with the content security policy that is asked for."""
+    response = Response("<!doctype html><html lang=\"en\"><head><title>Policy</title></head><body><p>Strict.</p></body></html>",
+                        mimetype="text/html")
+    response.headers["Content-Security-Policy"] = request.args.get("csp", "")
+    return response
+
+
+@app.get("/packed")
+def packed_page():
+    """A page that is compressed, whatever encodings the client takes."""
+    body = "<!doctype html><html lang=\"en\"><head><title>Packed</title></head><body><p id=\"packed\">packed all the same</p></body></html>"
+    return Response(gzip.compress(body.encode()), mimetype="text/html", headers={"Content-Encoding": "gzip"})
 
 
 @app.get("/socket")

@@ -41,6 +41,18 @@ impl Stage {
         Self::with(Setup::new().route("path = '/passkey'; upstream = 'app'; mfa = 'passkey'"))
     }
 
+    /// Where the application also stands below `/noted`, with the expiry notice on its pages.
+    #[cfg(feature = "html-rewrite")]
+    pub(crate) fn with_notice() -> Self {
+        Self::with(noted())
+    }
+
+    /// The same with sessions that end an hour after the login, whatever happens.
+    #[cfg(feature = "html-rewrite")]
+    pub(crate) fn with_notice_and_sessions_of_an_hour() -> Self {
+        Self::with(noted().set("session.idle", "'1h'").set("session.absolute", "'1h'"))
+    }
+
     fn with(setup: Setup) -> Self {
         let (legacy, socket) = (Legacy::start(), LegacySocket::start());
         let setup = setup
@@ -68,6 +80,12 @@ impl Stage {
         assert!(finished.code == 0, "{}{}", finished.stdout, finished.stderr);
         finished.stdout
     }
+}
+
+#[cfg(feature = "html-rewrite")]
+fn noted() -> Setup {
+    let route = "path = '/noted'; upstream = 'app'; strip_prefix = true; expiry_notice = true";
+    Setup::new().route(route).person(Person::named("ada"))
 }
 
 /// `POST /advance?seconds=N` on a free port.
