@@ -13,15 +13,15 @@ use crate::config::Config;
 use crate::gateway::Shared;
 use crate::gateway::snapshot::Snapshot;
 use crate::login::Login;
-use crate::login::accounts::Directory;
-use crate::login::factors::Factors;
-use crate::login::throttle::Counters;
-use crate::portal::{Portal, RingVault};
+use crate::login::accounts::{self, AccountsError, Directory};
+use crate::login::factors::{self, Factors};
+use crate::portal::{Forms, Portal, RingVault};
 use crate::server::EarlyErrors;
 use crate::server::tls::certificates::Resolver;
 use crate::session::StoreKind;
 use crate::session::engine::Engine;
 use crate::session::keyring::KeyRing;
+use crate::storage::Meeting;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::Metrics;
 
@@ -52,23 +52,18 @@ impl Running {
         certificates: Arc<Resolver>,
         clock: Clock,
     ) -> Result<Self, Problems> {
+        warn_of_factors_apart(&config);
         let audit = open_audit(&config, &clock)?;
         let engine = Engine::start(config.session.clone(), Arc::new(ring), clock.clone(), audit.clone())
             .await
             .map_err(Problems::one)?;
-        let login = Login::open(
-            &config.login,
-            directory,
-            &counters(&config.session.store),
-            clock.clone(),
-            audit.clone(),
-        )
-        .await
-        .map_err(Problems::one)?;
-        let login = Arc::new(login);
+        let meeting = meeting(&config.session.store);
+        let opening = Login::open(&config.login, directory, &meeting, clock.clone(), audit.clone());
+        let (login, forms) = tokio::join!(opening, Forms::at(&meeting));
+        let login = Arc::new(login.map_err(Problems::one)?);
         let vault = Arc::new(RingVault::new(engine.clone()));
         let factors = Factors::new(login.factor_store(), vault, login.hasher(), clock.clone(), audit.clone());
-        factors.reseal().await.map_err(Problems::one)?;
+        seal_anew(&factors).await?;
         let portal = Portal::new(
             engine.clone(),
             Arc::clone(&login),
@@ -77,6 +72,7 @@ impl Running {
             audit.clone(),
             config.portal.clone(),
         );
+        let portal = portal.keeping(forms);
         let snapshot = parts::snapshot(&config, None)?;
         Ok(Self {
             early: Arc::new(ArcSwap::from_pointee(early::responses(&snapshot))),
@@ -127,6 +123,30 @@ impl Running {
     }
 }
 
+/// Seals the secrets of second factors by the key that signs now.
+async fn seal_anew(factors: &Factors) -> Result<(), Problems> {
+    match factors.reseal().await {
+        // A server may come up later, and no key can be retired before.
+        Err(AccountsError::Sql(error)) => {
+            tracing::warn!(%error, "second factors may depend on older keys; reload when their database answers");
+            Ok(())
+        }
+        sealed => sealed.map(drop).map_err(Problems::one),
+    }
+}
+
+/// SECURITY: a gateway that does not know of somebody's factor lets them in by the password alone.
+fn warn_of_factors_apart(config: &Config) {
+    let is_shared = !matches!(config.session.store, StoreKind::Memory | StoreKind::Sqlite(_));
+    let is_apart = matches!(config.login.factors, factors::Place::Sqlite(_));
+    if is_shared && is_apart && matches!(config.login.users, accounts::Place::Declared(_)) {
+        tracing::warn!(
+            "sessions may be shared with other gateways, but second factors lie on this machine; \
+             if there are others, name a database in `login.factors`"
+        );
+    }
+}
+
 /// Opens the audit trail of a configuration.
 pub(super) fn open_audit(config: &Config, clock: &Clock) -> Result<Audit, Problems> {
     let path = &config.telemetry.audit;
@@ -152,12 +172,13 @@ impl Control for Running {
     }
 }
 
-/// Gateways that share their sessions count failed logins together.
-fn counters(store: &StoreKind) -> Counters {
+/// Gateways that share their sessions count failed logins and keep interrupted forms together.
+fn meeting(store: &StoreKind) -> Meeting {
     match store {
-        StoreKind::Redis(location) => Counters::Redis(location.clone()),
-        StoreKind::Sql(location) => Counters::Sql(location.clone()),
-        StoreKind::Browser(marks) => counters(marks),
-        StoreKind::Memory | StoreKind::Sqlite(_) | StoreKind::Memcached(_) => Counters::Here,
+        StoreKind::Redis(location) => Meeting::Redis(location.clone()),
+        StoreKind::Sql(location) => Meeting::Sql(location.clone()),
+        StoreKind::Browser(marks) => meeting(marks),
+        // memcached may forget anything at any time.
+        StoreKind::Memory | StoreKind::Sqlite(_) | StoreKind::Memcached(_) => Meeting::Nowhere,
     }
 }

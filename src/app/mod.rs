@@ -94,6 +94,7 @@ impl Gateway {
         drop(self.admin);
         let drained = self.server.drain(drain).await;
         self.running.engine.stop().await;
+        self.running.portal.stop().await;
         self.running.login.stop().await;
         self.running.audit.record(Event::new(EventKind::Stopped));
         self.running.audit.flush().await;

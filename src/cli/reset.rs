@@ -36,6 +36,10 @@ impl Reset {
         &self.name
     }
 
+    pub(super) const fn removes_factors(&self) -> bool {
+        self.remove_factors
+    }
+
     pub(super) async fn run(
         self,
         accounts: &Accounts,

@@ -4,6 +4,7 @@
 //! something never reports that nothing changed.
 
 use crate::gateway::Route;
+use crate::login::accounts::Place;
 
 use super::Config;
 
@@ -60,7 +61,7 @@ const SECTIONS: [Field; 12] = [
 
 /// What sockets, threads, TLS and open files were made from. `body_stall` and `body_bytes` are not
 /// here, as they are asked for with each request; nor is `drain`, which is asked for on stop.
-const RESTART: [Field; 22] = [
+const RESTART: [Field; 23] = [
     ("server.https", |old, new| old.server.https != new.server.https),
     ("server.http", |old, new| old.server.http != new.server.http),
     ("server.proxy_protocol", |old, new| old.server.proxy_protocol != new.server.proxy_protocol),
@@ -87,6 +88,10 @@ const RESTART: [Field; 22] = [
     ("tls.min_version", |old, new| old.server.tls.min_version != new.server.tls.min_version),
     ("session.store", |old, new| old.session.store != new.session.store),
     ("login.password.users", |old, new| old.login.users != new.login.users),
+    // Accounts in a database have them beside them.
+    ("login.factors", |old, new| {
+        matches!(new.login.users, Place::Declared(_)) && old.login.factors != new.login.factors
+    }),
     ("admin.socket", |old, new| old.admin.socket != new.admin.socket),
     ("admin.listen", |old, new| old.admin.listen != new.admin.listen),
     ("log.format", |old, new| old.telemetry.format != new.telemetry.format),

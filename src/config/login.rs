@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::login::accounts::{Declared, Form, Place};
-use crate::login::{Config, Rate, ThrottleConfig};
+use crate::login::{Config, Rate, ThrottleConfig, factors};
 use crate::session::{self, StoreKind};
 use crate::storage::sql;
 
@@ -23,10 +23,11 @@ pub(super) fn read(
 ) -> Config {
     root.within("login", |section| {
         section.list("methods", Empty::Refused, method);
+        let users =
+            section.within("password", |section| read_users(section, folder, state_dir, &session.store));
         Config {
-            users: section
-                .within("password", |section| read_users(section, folder, state_dir, &session.store)),
-            factors: state_dir.join("factors.db"),
+            factors: read_factors(section, folder, state_dir, (&users, &session.store)),
+            users,
             throttle: section.within("throttle", read_throttle),
         }
     })
@@ -78,6 +79,43 @@ fn place(folder: &Path, state_dir: &Path, text: &str) -> Result<Place, Wrong> {
     }
 }
 
+/// Where the second factors of declared accounts are; those of others lie beside them.
+fn read_factors(
+    section: &mut Section<'_>,
+    folder: &Path,
+    state_dir: &Path,
+    (users, sessions): (&Place, &StoreKind),
+) -> factors::Place {
+    let given = secret_text::read(section, &FACTORS, folder, |text| factors_place(state_dir, text));
+    let key = [FACTORS.here, FACTORS.file, FACTORS.env].into_iter().find(|key| section.gives(key));
+    if let (Some(key), Place::Sqlite(_) | Place::Sql(_)) = (key, users) {
+        let wrong =
+            Wrong::new("it has no effect, since accounts in a database have second factors beside them");
+        section.refuse(key, wrong.help("leave it out"));
+    }
+    match (&given, sessions) {
+        (Some(factors::Place::Sqlite(file)), StoreKind::Sqlite(sessions)) if file == sessions => {
+            let wrong = Wrong::new("`session.store` keeps sessions in the same file");
+            section
+                .refuse(key.unwrap_or(FACTORS.here), wrong.help("give second factors a file of their own"));
+        }
+        _ => {}
+    }
+    given.unwrap_or_else(|| factors::Place::Sqlite(state_dir.join("factors.db")))
+}
+
+/// SECURITY: what follows the scheme may hold a password, so no message repeats it.
+fn factors_place(state_dir: &Path, text: &str) -> Result<factors::Place, Wrong> {
+    if let Some(file) = sqlite_file(state_dir, text) {
+        return file.map(factors::Place::Sqlite);
+    }
+    if !SQL.contains(&text.split(':').next().unwrap_or(text)) {
+        return Err(Wrong::new("second factors are not kept there")
+            .help("write `sqlite:FILE` or the URL of a PostgreSQL or MySQL database"));
+    }
+    sql::Location::parse(text).map(factors::Place::Sql).map_err(|error| Wrong::new(error.to_string()))
+}
+
 /// The groups of an htpasswd file stand in a file of their own.
 fn read_groups(section: &mut Section<'_>, folder: &Path, users: Place) -> Place {
     let groups = section.text("groups", |text| file_in(folder, text));
@@ -102,6 +140,8 @@ fn read_throttle(section: &mut Section<'_>) -> ThrottleConfig {
         per_address: section.text("per_address", rate).unwrap_or(Rate { count: 100, period }),
     }
 }
+
+const FACTORS: Keys = Keys { here: "factors", file: "factors_file", env: "factors_env" };
 
 const USERS: Keys = Keys { here: "users", file: "users_file", env: "users_env" };
 

@@ -103,7 +103,7 @@ impl Config {
         let login = login::read(root, folder, &server.state_dir, &session);
         let upstreams = upstream::read(root, folder);
         let portal = portal::read(root);
-        let routes = route::read(root, &upstreams, &portal.path, &login.users);
+        let routes = route::read(root, &upstreams, &portal.path);
         let gateway = crate::gateway::Config {
             routes,
             identity: identity::read(root),

@@ -12,7 +12,6 @@ use http::Method;
 
 use crate::gateway::{Access, Activity, Demand, HostPattern, Route, Second, Who};
 use crate::identity::{Group, NameError, UserId};
-use crate::login::accounts::Place;
 
 use super::address::{host_pattern, network};
 use super::handling;
@@ -21,18 +20,12 @@ use super::problem::{Wrong, quoted};
 use super::read::{Empty, Section, Zero};
 use super::upstream::Upstreams;
 
-/// Reads every `[[route]]`; `portal` is the path of the gateway's own pages, `accounts` where the accounts are.
-pub(super) fn read(
-    root: &mut Section<'_>,
-    upstreams: &Upstreams,
-    portal: &str,
-    accounts: &Place,
-) -> Vec<Arc<Route>> {
+/// Reads every `[[route]]`; `portal` is the path of the gateway's own pages.
+pub(super) fn read(root: &mut Section<'_>, upstreams: &Upstreams, portal: &str) -> Vec<Arc<Route>> {
     let mut seen = HashMap::new();
     let routes = root.each("route", |section| {
         let route = read_one(section, upstreams);
         check_place(section, &route, portal, &mut seen);
-        check_factors(section, &route, accounts);
         Arc::new(route)
     });
     if routes.is_empty() && root.is_sound(&["route"]) {
@@ -75,14 +68,6 @@ fn read_demand(section: &mut Section<'_>) -> Demand {
     let second = section.flag_or("mfa", flag, passkey).unwrap_or_default();
     let fresh = section.duration("fresh", Duration::from_mins(5), Zero::Refused);
     Demand { second, fresh: section.gives("fresh").then_some(fresh) }
-}
-
-/// SECURITY: a route that nobody could pass is better refused here than found closed.
-fn check_factors(section: &mut Section<'_>, route: &Route, accounts: &Place) {
-    if route.demand.second != Second::NotAsked && matches!(accounts, Place::Sql(_)) {
-        let wrong = Wrong::new("accounts on a database server have no second factors yet");
-        section.refuse("mfa", wrong.help("leave it out, or keep accounts in `sqlite:` or in a file"));
-    }
 }
 
 fn passkey(text: &str) -> Result<Second, Wrong> {

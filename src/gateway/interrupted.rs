@@ -50,13 +50,15 @@ async fn keep(portal: &Portal, request: Request<Incoming>, record: &mut Record) 
     let read = tokio::time::timeout(TIME_LIMIT, Limited::new(body, SIZE_LIMIT).collect());
     let body: Bytes = read.await.ok()?.ok()?.to_bytes();
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-    portal.keep(Interrupted {
-        headers: &parts.headers,
-        target,
-        content_type: &content_type,
-        body,
-        user: user.as_ref(),
-    })
+    portal
+        .keep(Interrupted {
+            headers: &parts.headers,
+            target,
+            content_type: &content_type,
+            body,
+            user: user.as_ref(),
+        })
+        .await
 }
 
 /// Bytes of a form that is kept.

@@ -6,13 +6,13 @@
 use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::identity::{AuthMethod, Identity, UserId};
 use crate::secret::Secret;
+use crate::storage::Meeting;
 use crate::telemetry::audit::{Audit, Event, EventKind};
 
 pub mod accounts;
@@ -30,15 +30,15 @@ pub use new_password::{PASSWORD_MINIMUM, PasswordProblem, check_new_password};
 use accounts::{Account, Accounts, AccountsError, Credentials, Directory, Place};
 use factors::FactorStore;
 use password::{Hasher, HashingConfig, Lane};
-use throttle::{Counters, DeviceId, Origin, Shared, Throttle, Wait};
+use throttle::{DeviceId, Origin, Shared, Throttle, Wait};
 
 /// How people prove who they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where the accounts are; a change needs a restart.
     pub users: Place,
-    /// Where the second factors of accounts are that people declare in a file.
-    pub factors: PathBuf,
+    /// Where the second factors of accounts are that people declare in a file; a change needs a restart.
+    pub factors: factors::Place,
     /// How often somebody may try; reloadable.
     pub throttle: ThrottleConfig,
 }
@@ -75,32 +75,32 @@ pub struct Login {
 
 impl Login {
     /// Opens the accounts and starts the hashing threads; `directory` is what was read of a file that
-    /// declares accounts, `counters` where failures are counted together with other gateways.
+    /// declares accounts, `meeting` where failures are counted together with other gateways.
     pub async fn open(
         config: &Config,
         directory: Option<Directory>,
-        counters: &Counters,
+        meeting: &Meeting,
         clock: Clock,
         audit: Audit,
     ) -> Result<Self, OpenError> {
         let accounts = Accounts::at(&config.users, directory).await?;
         let factors = factors::store_of(&accounts, &config.factors).await?;
         let hasher = Hasher::start(HashingConfig::default())?;
-        let shared = Shared::open(counters).await;
-        let login = Self::new(accounts, hasher, config.throttle, clock, audit);
-        Ok(Self { factors, throttle: login.throttle.sharing(shared), ..login })
+        let shared = Shared::open(meeting).await;
+        let login = Self::new(accounts, factors, hasher, config.throttle, clock, audit);
+        Ok(Self { throttle: login.throttle.sharing(shared), ..login })
     }
 
     /// Puts the parts together.
     #[must_use]
     pub fn new(
         accounts: Accounts,
+        factors: Arc<dyn FactorStore>,
         hasher: Hasher,
         throttle: ThrottleConfig,
         clock: Clock,
         audit: Audit,
     ) -> Self {
-        let factors = factors::store_beside(&accounts);
         Self { accounts, factors, hasher, throttle: Throttle::new(throttle, clock.clone()), clock, audit }
     }
 
@@ -153,9 +153,10 @@ impl Login {
         Ok(self.accounts.find(user).await?.is_some_and(|account| !account.disabled))
     }
 
-    /// Whether the accounts can be read.
+    /// Whether the accounts and their second factors can be read.
     pub async fn reachable(&self) -> Result<(), AccountsError> {
-        self.accounts.credentials(None).await.map(drop)
+        self.accounts.credentials(None).await?;
+        self.factors.reset([0; 32]).await.map(drop)
     }
 
     /// Makes up a password that is allowed: 99 bit that can be read aloud.
@@ -163,9 +164,10 @@ impl Login {
         new_password::generate_password()
     }
 
-    /// Closes the accounts.
+    /// Closes the accounts and what belongs to them.
     pub async fn stop(&self) {
         self.throttle.close().await;
+        self.factors.close().await;
         self.accounts.close().await;
     }
 
@@ -317,7 +319,9 @@ mod tests {
             }
             accounts.disable(&user("dora")).await.unwrap();
             let (audit, lines) = Audit::to_memory();
-            Self { folder, login: Login::new(accounts, hasher, throttle, clock, audit), lines, hand }
+            let factors = beside(&accounts).await;
+            let login = Login::new(accounts, factors, hasher, throttle, clock, audit);
+            Self { folder, login, lines, hand }
         }
 
         async fn attempt(&self, name: &str, password: &str) -> Outcome {
@@ -334,6 +338,10 @@ mod tests {
         async fn phc(&self) -> String {
             self.login.accounts.credentials(Some(user("alice"))).await.unwrap().unwrap().hash
         }
+    }
+
+    async fn beside(accounts: &Accounts) -> Arc<dyn FactorStore> {
+        factors::store_of(accounts, &factors::Place::Sqlite("unused".into())).await.unwrap()
     }
 
     fn user(name: &str) -> UserId {

@@ -70,7 +70,7 @@ impl Portal {
         }
         self.end_chosen(visit, user, None).await?;
         match self.begin(visit, &proof).await? {
-            Begun::SignedIn(response) => self.spend_nonce(visit, response),
+            Begun::SignedIn(response) => Self::spend_nonce(response),
             Begun::FactorNeeded(has) => self.ask_factor(visit, &proof, &has, None).await,
             Begun::AtLimit(sessions) => {
                 self.ask_which_to_end(visit, &proof, &sessions, Some(strings::STILL_AT_LIMIT))

@@ -9,8 +9,9 @@ use http::header::{HeaderValue, LOCATION, REFERRER_POLICY, SET_COOKIE};
 use http::{Response, StatusCode};
 use serde::Serialize;
 
+use super::browser::Browser;
 use super::csrf::{self, Nonce};
-use super::kept::{KeptForm, Owner};
+use super::kept::{KeptForm, Then};
 use super::kept_fields::{Fields, is_form};
 use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, page, strings};
 use crate::identity::UserId;
@@ -44,31 +45,31 @@ impl Portal {
     /// Whether a form of this type and of who sends these headers would be kept.
     #[must_use]
     pub fn would_keep(&self, headers: &http::HeaderMap, content_type: &str, user: Option<&UserId>) -> bool {
-        let knows_browser = || {
-            let nonce = Nonce::presented(headers);
-            nonce.is_some_and(|nonce| self.kept.last_user(&nonce).is_some())
-        };
+        let knows_browser = || Browser::presented(headers, &self.engine.ring()).is_some();
         is_form(content_type) && (user.is_some() || knows_browser())
     }
 
     /// Keeps a form for who sent it; nothing if nobody knows who that was, or it could not be sent again.
-    pub fn keep(&self, form: Interrupted<'_>) -> Option<Waiting> {
+    pub async fn keep(&self, form: Interrupted<'_>) -> Option<Waiting> {
         let Interrupted { headers, target, content_type, body, user } = form;
         Fields::of(content_type, &body)?;
         // A target that cannot be kept as it is would send the form elsewhere.
         if ReturnTo::parse(target).as_str() != target {
             return None;
         }
-        let nonce = Nonce::of_browser(headers).ok()?;
-        let user = user.cloned().or_else(|| self.kept.last_user(&nonce))?;
+        let ring = self.engine.ring();
+        let browser = match user {
+            Some(user) => Browser::of(headers, &ring, user).ok()?,
+            None => Browser::presented(headers, &ring)?,
+        };
         let form = KeptForm {
             target: target.to_owned(),
             content_type: content_type.to_owned(),
             body: body.to_vec(),
         };
-        let owner = Owner { nonce: &nonce, user: &user };
-        let id = self.kept.keep(&form, owner, &self.engine.ring(), self.clock.now())?;
-        Some(Waiting { page: format!("/continue?id={id}"), cookie: nonce.to_cookie() })
+        let cookie = browser.to_cookie(&ring)?;
+        let id = self.forms.keep(&form, &browser, &ring, self.clock.now()).await?;
+        Some(Waiting { page: format!("/continue?id={id}"), cookie })
     }
 
     /// Shows what is kept.
@@ -82,9 +83,7 @@ impl Portal {
             }
         };
         let id = visit.query_value("id").unwrap_or_default();
-        let nonce = Nonce::of_browser(visit.headers)?;
-        let owner = Owner { nonce: &nonce, user: &session.identity().user };
-        let form = self.kept.look(id, owner, &self.engine.ring(), self.clock.now());
+        let form = self.hand_out(visit, &session, id, Then::Stays).await?;
         let shown = form.and_then(|form| Some((Fields::of(&form.content_type, &form.body)?, form.target)));
         Ok(self.continue_page(visit, &session, id, shown))
     }
@@ -100,12 +99,22 @@ impl Portal {
         let (ring, now) = (self.engine.ring(), self.clock.now());
         csrf::check_session(&ring, session.id().as_bytes(), token.unwrap_or_default(), now)
             .inspect_err(|&forged| self.note_forgery(visit, forged))?;
-        let nonce = Nonce::of_browser(visit.headers)?;
-        let owner = Owner { nonce: &nonce, user: &session.identity().user };
-        match self.kept.take(id.unwrap_or_default(), owner, &ring, now) {
+        match self.hand_out(visit, &session, id.unwrap_or_default(), Then::Goes).await? {
             Some(form) => Ok(again(&ReturnTo::parse(&form.target))),
             None => Ok(self.continue_page(visit, &session, "", None)),
         }
+    }
+
+    async fn hand_out(
+        &self,
+        visit: &Visit<'_>,
+        session: &Session,
+        id: &str,
+        then: Then,
+    ) -> Result<Option<KeptForm>, PortalError> {
+        let ring = self.engine.ring();
+        let owner = Browser::of(visit.headers, &ring, &session.identity().user)?;
+        Ok(self.forms.hand_out(id, &owner, &ring, self.clock.now(), then).await?)
     }
 
     fn continue_page(
@@ -130,25 +139,20 @@ impl Portal {
         page::render(visit.place(), status, "continue.html", &context)
     }
 
-    /// Notes who is signed in in this browser, so that a form of theirs can be kept when their session is over.
-    pub(super) fn note_user(&self, visit: &Visit<'_>, user: &UserId) {
-        if let Some(nonce) = Nonce::presented(visit.headers) {
-            self.kept.note_user(&nonce, user);
-        }
+    /// Says who signed in in this browser, so that a form of theirs can be kept when their session is over.
+    pub(super) fn note_user(
+        &self,
+        visit: &Visit<'_>,
+        user: &UserId,
+    ) -> Result<Option<HeaderValue>, PortalError> {
+        let ring = self.engine.ring();
+        Ok(Browser::of(visit.headers, &ring, user)?.to_cookie(&ring))
     }
 
     /// SECURITY: takes the worth from every page that the browser has open, so that what was proved on them
     /// signs nobody in when it comes again from the history.
-    pub(super) fn spend_nonce(
-        &self,
-        visit: &Visit<'_>,
-        mut response: Response<Bytes>,
-    ) -> Result<Response<Bytes>, PortalError> {
-        let nonce = Nonce::generate()?;
-        if let Some(old) = Nonce::presented(visit.headers) {
-            self.kept.renonce(&old, &nonce);
-        }
-        response.headers_mut().append(SET_COOKIE, nonce.to_cookie());
+    pub(super) fn spend_nonce(mut response: Response<Bytes>) -> Result<Response<Bytes>, PortalError> {
+        response.headers_mut().append(SET_COOKIE, Nonce::generate()?.to_cookie());
         Ok(response)
     }
 }

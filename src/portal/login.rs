@@ -164,10 +164,10 @@ impl Portal {
             return enabled.map(|_| Begun::Disabled).map_err(PortalError::from);
         }
         let user = &session.identity().user;
-        self.note_user(visit, user);
+        let browser = self.note_user(visit, user)?;
         let device = known_device::remember(visit.headers, &self.engine.ring(), user, self.clock.now())?;
         let mut response = page::see_other(next.to_location());
-        for cookie in cookies.into_iter().chain([device]) {
+        for cookie in cookies.into_iter().chain([device]).chain(browser) {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
         Ok(Begun::SignedIn(response))

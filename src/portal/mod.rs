@@ -27,6 +27,7 @@ use crate::telemetry::audit::{Audit, Event, EventKind};
 mod account;
 pub mod assets;
 mod at_limit;
+pub mod browser;
 mod builtin;
 mod confirm;
 mod continuing;
@@ -56,6 +57,7 @@ mod vault;
 
 pub use builtin::{BuiltinPage, builtin};
 pub use continuing::{Interrupted, Waiting};
+pub use kept::Forms;
 pub use login::REASON_EXPIRED;
 pub use page::{ErrorPage, Place, Reader};
 pub use return_to::ReturnTo;
@@ -63,12 +65,12 @@ pub use session_info::CHALLENGE;
 pub use vault::RingVault;
 
 use csrf::Forged;
-use kept::Kept;
+use kept::Unreachable;
 
 /// The names of every cookie of the gateway: no backend sees them, none sets them.
 #[must_use]
-pub const fn own_cookies(session: &str) -> [&str; 3] {
-    [session, csrf::COOKIE, known_device::COOKIE]
+pub const fn own_cookies(session: &str) -> [&str; 4] {
+    [session, csrf::COOKIE, known_device::COOKIE, browser::COOKIE]
 }
 
 /// Settings of the gateway's own pages.
@@ -84,7 +86,7 @@ pub struct Portal {
     engine: Engine,
     login: Arc<Login>,
     factors: Factors,
-    kept: Kept,
+    forms: Forms,
     clock: Clock,
     audit: Audit,
     config: ArcSwap<Config>,
@@ -105,11 +107,22 @@ impl Portal {
             engine,
             login,
             factors,
-            kept: Kept::new(),
+            forms: Forms::here(),
             clock,
             audit,
             config: ArcSwap::from_pointee(config),
         }
+    }
+
+    /// The same, keeping interrupted forms there.
+    #[must_use]
+    pub fn keeping(self, forms: Forms) -> Self {
+        Self { forms, ..self }
+    }
+
+    /// Lets go of what it shares with other gateways.
+    pub async fn stop(&self) {
+        self.forms.close().await;
     }
 
     /// Other settings from the next request on.
@@ -229,6 +242,12 @@ pub enum PortalError {
 
 impl From<StoreError> for PortalError {
     fn from(error: StoreError) -> Self {
+        Self::StoreUnavailable(error.to_string())
+    }
+}
+
+impl From<Unreachable> for PortalError {
+    fn from(error: Unreachable) -> Self {
         Self::StoreUnavailable(error.to_string())
     }
 }

@@ -11,6 +11,7 @@ use super::*;
 use crate::clock::ClockHand;
 use crate::identity::UserId;
 use crate::login::accounts::{Accounts, Profile};
+use crate::login::factors::{Place as Beside, store_of};
 use crate::login::password::{Hasher, HashingConfig};
 use crate::login::{Rate, ThrottleConfig};
 use crate::secret::Secret;
@@ -58,7 +59,8 @@ impl House {
         accounts.add(&alice(), phc, profile, clock.now()).await.unwrap();
         let rate = Rate { count: 3, period: Duration::from_mins(30) };
         let throttle = ThrottleConfig { per_account: rate, per_address: Rate { count: 100, ..rate } };
-        let login = Login::new(accounts.clone(), hasher, throttle, clock.clone(), audit.clone());
+        let store = store_of(&accounts, &Beside::Sqlite("unused".into())).await.unwrap();
+        let login = Login::new(accounts.clone(), store, hasher, throttle, clock.clone(), audit.clone());
         let config = session::Config { store: StoreKind::Memory, policy };
         let ring = Arc::new(KeyRing::generate(clock.now()));
         let engine = Engine::start(config, ring, clock.clone(), audit.clone()).await.unwrap();

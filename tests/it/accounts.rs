@@ -11,14 +11,14 @@ use crate::servers::postgres::Postgres;
 fn gateways_share_accounts_in_postgresql() {
     let server = Postgres::start();
     accounts_are_shared_through(&server.url());
-    assert_eq!(server.query("SELECT part, version FROM vestibule_schema"), "accounts|1");
+    assert_eq!(server.query("SELECT part, version FROM vestibule_schema"), "accounts|2");
 }
 
 #[test]
 fn gateways_share_accounts_in_mariadb() {
     let server = MariaDb::start();
     accounts_are_shared_through(&server.url());
-    assert_eq!(server.query("SELECT part, version FROM vestibule_schema"), "accounts\t1");
+    assert_eq!(server.query("SELECT part, version FROM vestibule_schema"), "accounts\t2");
 }
 
 #[test]

@@ -7,6 +7,8 @@ use vestibule::clock::Stopwatch;
 
 use crate::harness::client::{LOGIN, SESSION_COOKIE};
 use crate::harness::{Backend, Client, Gateway, PASSWORD, Setup, Upload};
+use crate::servers::postgres::Postgres;
+use crate::servers::redis::Redis;
 
 #[test]
 fn whoever_guesses_slows_down_their_own_network_and_nobody_elsewhere() {
@@ -43,6 +45,47 @@ fn a_device_that_signed_in_before_is_let_in_during_an_attack_and_is_known_by_a_c
     let forged = gateway.visitor();
     forged.put_cookie(DEVICE, &"A".repeat(mark.len()));
     assert_eq!(forged.try_login("/", "alice", PASSWORD).status, 429);
+}
+
+#[test]
+fn over_redis_gateways_slow_guesses_down_together() {
+    let redis = Redis::start();
+    gateways_slow_guesses_down_together(&redis.url());
+}
+
+#[test]
+fn over_postgresql_gateways_slow_guesses_down_together() {
+    let postgres = Postgres::start();
+    gateways_slow_guesses_down_together(&postgres.url());
+}
+
+#[track_caller]
+fn gateways_slow_guesses_down_together(store: &str) {
+    let backend = Backend::start();
+    let setup = setup(&backend).store(store);
+    let one = Gateway::start(&setup);
+    let two = one.twin(&setup);
+    let device = one.visitor().signed_in_as("alice");
+    device.sign_out();
+    for gateway in [&one, &two, &one] {
+        assert_eq!(gateway.visitor().try_login("/", "alice", "wrong").status, 401);
+    }
+    for gateway in [&one, &two] {
+        assert_eq!(gateway.visitor().try_login("/", "alice", PASSWORD).status, 429);
+        let at_home = gateway.visitor().always("x-forwarded-for", "198.51.100.7");
+        assert_eq!(at_home.try_login("/", "alice", PASSWORD).status, 303, "from another network");
+    }
+    let elsewhere = device.moved_to(two.address());
+    assert_eq!(
+        elsewhere.try_login("/", "alice", PASSWORD).status,
+        303,
+        "a device of one is known at the other"
+    );
+    assert_eq!(two.visitor().try_login("/", "alice", PASSWORD).status, 429, "which helps nobody else");
+    two.advance(Duration::from_secs(1));
+    assert_eq!(two.visitor().try_login("/", "alice", "wrong").status, 401, "one more after the wait");
+    one.advance(Duration::from_secs(1));
+    assert_eq!(one.visitor().try_login("/", "alice", PASSWORD).status, 429, "which doubles for both");
 }
 
 #[test]
@@ -123,11 +166,14 @@ impl Client {
 
 fn house() -> (Backend, Gateway) {
     let backend = Backend::start();
-    let setup = Setup::in_front_of(&backend.url())
-        .set("login.throttle.per_account", "'3 in 30m'")
-        .set("server.trusted_proxies", "['127.0.0.1']");
-    let gateway = Gateway::start(&setup);
+    let gateway = Gateway::start(&setup(&backend));
     (backend, gateway)
+}
+
+fn setup(backend: &Backend) -> Setup {
+    Setup::in_front_of(&backend.url())
+        .set("login.throttle.per_account", "'3 in 30m'")
+        .set("server.trusted_proxies", "['127.0.0.1']")
 }
 
 const DEVICE: &str = "__Host-vestibule-device";

@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::config::{Config, people};
 use crate::identity::UserId;
 use crate::login::accounts::{Account, Accounts, AccountsError, Profile};
+use crate::login::factors::{self, Change};
 
 /// The accounts that may sign in.
 #[derive(Debug, Args)]
@@ -77,7 +78,8 @@ enum UsersCommand {
         /// The account
         name: String,
     },
-    /// Print a one-time link with which its user sets a new password
+    /// Print a one-time link with which its user sets a new password; of an account in a file, remove the
+    /// second factors at once
     Reset(super::reset::Reset),
     /// Delete an account and end its sessions
     Remove {
@@ -129,9 +131,14 @@ impl Users {
             }
             let directory = people::read(&config.login.users).map_err(Failure::usage)?;
             let accounts = Accounts::at(&config.login.users, directory).await.map_err(Failure::failed)?;
-            let done = match accounts.edited_by_hand() {
-                Some(file) if self.command.changes() => Err(Failure::failed(AccountsError::ByHand(file))),
-                _ => run(self.command, &accounts, &config).await,
+            let done = match (accounts.edited_by_hand(), self.command) {
+                (Some(_), UsersCommand::Reset(reset)) if reset.removes_factors() => {
+                    remove_factors(&accounts, &config, &user_id(reset.name())?).await
+                }
+                (Some(file), command) if command.changes() => {
+                    Err(Failure::failed(AccountsError::ByHand(file)))
+                }
+                (_, command) => run(command, &accounts, &config).await,
             };
             accounts.close().await;
             done
@@ -188,6 +195,21 @@ async fn add(accounts: &Accounts, user: &UserId, profile: Profile) -> Result<Str
     let hash = new_password(user).await?;
     accounts.add(user, hash, profile, Clock::system().now()).await.map_err(Failure::failed)?;
     Ok(format!("`{user}` may sign in\n"))
+}
+
+/// The password of an account in a file is changed there; only the factors can be lost. They may be those of
+/// somebody who is no longer in the file.
+async fn remove_factors(accounts: &Accounts, config: &Config, user: &UserId) -> Result<String, Failure> {
+    let account = accounts.find(user).await.map_err(Failure::failed)?;
+    let user = &account.map_or_else(|| user.clone(), |account| account.user);
+    let store = factors::store_of(accounts, &config.login.factors).await.map_err(Failure::failed)?;
+    let removed = store.change(Change::RemoveAll(user.clone())).await.map_err(Failure::failed);
+    store.close().await;
+    if removed? {
+        ended(config, user, "has no second factors any more").await
+    } else {
+        Ok(format!("`{user}` has no second factors\n"))
+    }
 }
 
 async fn existing(accounts: &Accounts, name: &str) -> Result<Account, Failure> {

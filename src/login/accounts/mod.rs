@@ -8,29 +8,29 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sqlx::{MySql, Postgres};
+
 use crate::clock::Timestamp;
 use crate::identity::{Group, Identity, UserId};
-use crate::storage::sql::{Engine, SqlError};
-use crate::storage::sqlite::{Database, StorageError};
+use crate::storage::sql::{Database, Engine, Location, SqlError};
+use crate::storage::sqlite::{Database as SqliteDatabase, StorageError};
 
 mod columns;
 #[cfg(test)]
 mod conformance;
 mod declared;
 pub mod htpasswd;
-mod mysql;
 mod place;
-mod postgres;
 mod source;
+mod sql;
 mod sqlite;
 
 pub use declared::Directory;
 pub use place::{Declared, Form, Place};
 
 use declared::DeclaredSource;
-use mysql::MySqlSource;
-use postgres::PostgresSource;
 use source::{Change, NewAccount, Source};
+use sql::{MySqlSource, PostgresSource};
 use sqlite::SqliteSource;
 
 /// The accounts of one source. Clones share it.
@@ -38,7 +38,18 @@ use sqlite::SqliteSource;
 pub struct Accounts {
     source: Arc<dyn Source>,
     declared: Option<Arc<DeclaredSource>>,
-    database: Option<Database>,
+    home: Option<Home>,
+}
+
+/// The database of accounts, for what else is kept of these users.
+#[derive(Clone, Debug)]
+pub enum Home {
+    /// A file.
+    Sqlite(SqliteDatabase),
+    /// A PostgreSQL database.
+    Postgres(Database<Postgres>),
+    /// A MySQL or MariaDB database.
+    MySql(Database<MySql>),
 }
 
 /// One account, without its password.
@@ -133,11 +144,6 @@ pub enum AccountsError {
         .0.display()
     )]
     ByHand(PathBuf),
-    /// There is no place for a second factor.
-    #[error(
-        "second factors and one-time links are kept for accounts in SQLite or in a file, not on a database server"
-    )]
-    NoFactors,
     /// A row does not hold what it should.
     #[error("the account `{0}` is damaged: {1}")]
     Damaged(String, String),
@@ -153,8 +159,8 @@ impl Accounts {
     /// Opens the SQLite file at `path`, which is made if there is none.
     pub async fn open(path: &Path) -> Result<Self, AccountsError> {
         let source = SqliteSource::open(path).await?;
-        let database = Some(source.database());
-        Ok(Self { source: Arc::new(source), declared: None, database })
+        let home = Home::Sqlite(source.database());
+        Ok(Self::in_database(source, home))
     }
 
     /// Opens the accounts wherever they are; `directory` is what was read of a file that declares them.
@@ -162,29 +168,43 @@ impl Accounts {
     /// A server that does not answer is no error: it may come up later. To be called on the runtime that
     /// its connections are to belong to.
     pub async fn at(place: &Place, directory: Option<Directory>) -> Result<Self, AccountsError> {
-        let source: Arc<dyn Source> = match place {
-            Place::Sqlite(path) => return Self::open(path).await,
-            Place::Sql(location) => match location.engine() {
-                Engine::Postgres => Arc::new(PostgresSource::new(location)),
-                Engine::MySql => Arc::new(MySqlSource::new(location)),
-            },
+        match place {
+            Place::Sqlite(path) => Self::open(path).await,
+            Place::Sql(location) => Ok(Self::on_server(location)),
             Place::Declared(declared) => {
-                let directory = directory.unwrap_or_else(|| Directory::new(declared.clone()));
-                return Ok(Self::declared(directory));
+                Ok(Self::declared(directory.unwrap_or_else(|| Directory::new(declared.clone()))))
             }
-        };
-        Ok(Self { source, declared: None, database: None })
+        }
+    }
+
+    fn on_server(location: &Location) -> Self {
+        match location.engine() {
+            Engine::Postgres => {
+                let source = PostgresSource::new(location);
+                let home = Home::Postgres(source.database());
+                Self::in_database(source, home)
+            }
+            Engine::MySql => {
+                let source = MySqlSource::new(location);
+                let home = Home::MySql(source.database());
+                Self::in_database(source, home)
+            }
+        }
+    }
+
+    fn in_database(source: impl Source + 'static, home: Home) -> Self {
+        Self { source: Arc::new(source), declared: None, home: Some(home) }
     }
 
     fn declared(directory: Directory) -> Self {
         let source = Arc::new(DeclaredSource::new(directory));
-        Self { source: Arc::<DeclaredSource>::clone(&source), declared: Some(source), database: None }
+        Self { source: Arc::<DeclaredSource>::clone(&source), declared: Some(source), home: None }
     }
 
-    /// The SQLite file, for what else is kept of these users; none where they are kept elsewhere.
+    /// Their database, for what else is kept of these users; none where people declare them in a file.
     #[must_use]
-    pub fn database(&self) -> Option<Database> {
-        self.database.clone()
+    pub fn home(&self) -> Option<Home> {
+        self.home.clone()
     }
 
     /// Takes over what the file declares now; answers whether that is anything new.
@@ -285,6 +305,6 @@ impl Accounts {
 const TEXT_LIMIT: usize = 256;
 
 /// The key under which a name is kept: names are ASCII, so there is one way to fold them.
-fn folded(user: &UserId) -> String {
+pub(super) fn folded(user: &UserId) -> String {
     user.as_str().to_ascii_lowercase()
 }

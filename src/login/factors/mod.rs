@@ -4,20 +4,22 @@
 //! guess is counted before it is looked at, in the store, so that neither parallel guesses nor several
 //! gateways pass the limit; a code of either kind is taken once.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::accounts::{Accounts, AccountsError};
+use super::accounts::{Accounts, AccountsError, Home};
 use super::password::Hasher;
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{Factor, UserId};
+use crate::storage::sql::{Engine, Location};
 use crate::telemetry::audit::{Audit, Event, EventKind};
 
-mod absent;
 mod ceremony;
+#[cfg(test)]
+mod conformance;
 mod enrol;
 #[cfg(not(feature = "passkeys"))]
 mod no_passkey;
@@ -25,6 +27,7 @@ mod no_passkey;
 mod passkey;
 mod recovery;
 mod reset;
+mod sql;
 mod sqlite;
 mod store;
 mod totp;
@@ -36,6 +39,7 @@ pub use no_passkey::Site;
 #[cfg(feature = "passkeys")]
 pub use passkey::Site;
 pub use reset::ResetToken;
+pub(super) use sql::{MYSQL_BESIDE, POSTGRES_BESIDE};
 pub(super) use sqlite::BESIDE_ACCOUNTS;
 pub use sqlite::SqliteFactors;
 pub use store::{
@@ -43,24 +47,34 @@ pub use store::{
 };
 pub use totp::{Square, TotpSecret};
 
-use absent::NoFactors;
 use recovery::RecoveryCode;
+use sql::{MySqlFactors, PostgresFactors};
 
-/// Where the second factors of these accounts are: in the same SQLite file; of accounts that people
-/// declare, in `file`; of those on a database server, nowhere yet.
-pub async fn store_of(accounts: &Accounts, file: &Path) -> Result<Arc<dyn FactorStore>, AccountsError> {
-    match accounts.database() {
-        None if accounts.edited_by_hand().is_some() => Ok(Arc::new(SqliteFactors::open(file).await?)),
-        _ => Ok(store_beside(accounts)),
-    }
+/// Where the second factors are of accounts that people declare in a file. A database of accounts has those of
+/// its own users beside them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In an SQLite file.
+    Sqlite(PathBuf),
+    /// In a PostgreSQL or MySQL database, for several gateways.
+    Sql(Location),
 }
 
-/// The same, where nothing has to be opened.
-pub(super) fn store_beside(accounts: &Accounts) -> Arc<dyn FactorStore> {
-    match accounts.database() {
-        Some(database) => Arc::new(SqliteFactors::beside(database)),
-        None => Arc::new(NoFactors),
-    }
+/// The second factors of these accounts: beside them, or at `place` if people declare them.
+///
+/// A server that does not answer is no error: it may come up later. To be called on the runtime that its
+/// connections are to belong to.
+pub async fn store_of(accounts: &Accounts, place: &Place) -> Result<Arc<dyn FactorStore>, AccountsError> {
+    Ok(match (accounts.home(), place) {
+        (Some(Home::Sqlite(database)), _) => Arc::new(SqliteFactors::beside(database)),
+        (Some(Home::Postgres(database)), _) => Arc::new(PostgresFactors::beside(database)),
+        (Some(Home::MySql(database)), _) => Arc::new(MySqlFactors::beside(database)),
+        (None, Place::Sqlite(file)) => Arc::new(SqliteFactors::open(file).await?),
+        (None, Place::Sql(location)) => match location.engine() {
+            Engine::Postgres => Arc::new(PostgresFactors::declared(location)),
+            Engine::MySql => Arc::new(MySqlFactors::declared(location)),
+        },
+    })
 }
 
 /// Encrypts the secrets of factors.

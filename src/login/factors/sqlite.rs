@@ -3,6 +3,7 @@
 //! Invariant: beside the accounts, nothing of a user outlives their account.
 
 use std::path::Path;
+use std::pin::Pin;
 
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
@@ -75,7 +76,7 @@ pub struct SqliteFactors {
 }
 
 impl SqliteFactors {
-    /// In a file of their own, for accounts that are kept elsewhere.
+    /// In a file of their own, for accounts that people declare.
     pub async fn open(path: &Path) -> Result<Self, AccountsError> {
         Ok(Self { database: Database::open(path, &[tables!("")]).await? })
     }
@@ -127,6 +128,10 @@ impl FactorStore for SqliteFactors {
             let changed = self.database.write(move |connection| apply(connection, change)).await?;
             Ok(changed > 0)
         })
+    }
+
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.database.close())
     }
 }
 

@@ -30,6 +30,9 @@ pub trait FactorStore: Send + Sync + fmt::Debug {
 
     /// Makes a change; answers whether it took place.
     fn change(&self, change: Change) -> Answer<'_, bool>;
+
+    /// Finishes what was begun; a store beside the accounts closes with them. Closing twice is no error.
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
 /// Names a factor: 32 hexadecimal digits. It is no secret.

@@ -26,8 +26,6 @@ mod redis;
 mod shared;
 mod sql;
 
-pub use shared::Counters;
-
 pub(super) use shared::Shared;
 
 use meter::Meter;

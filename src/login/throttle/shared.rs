@@ -13,18 +13,7 @@ use super::redis::RedisMeters;
 use super::sql::{MySqlMeters, PostgresMeters};
 use super::{Claim, Release};
 use crate::clock::Timestamp;
-use crate::storage::{redis, sql};
-
-/// Where failed logins are counted beside this process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Counters {
-    /// Nowhere.
-    Here,
-    /// In a Redis.
-    Redis(redis::Location),
-    /// In a PostgreSQL or MySQL database.
-    Sql(sql::Location),
-}
+use crate::storage::{Meeting, sql};
 
 /// Meters that all gateways see.
 #[derive(Debug)]
@@ -36,11 +25,11 @@ pub(in crate::login) struct Shared {
 impl Shared {
     /// None where nothing is shared. To be called on the runtime that its connections are to belong to; a
     /// server that is down is no error.
-    pub(in crate::login) async fn open(counters: &Counters) -> Option<Self> {
-        let meters = match counters {
-            Counters::Here => return None,
-            Counters::Redis(location) => Meters::Redis(RedisMeters::open(location.clone()).await),
-            Counters::Sql(location) => match location.engine() {
+    pub(in crate::login) async fn open(meeting: &Meeting) -> Option<Self> {
+        let meters = match meeting {
+            Meeting::Nowhere => return None,
+            Meeting::Redis(location) => Meters::Redis(RedisMeters::open(location.clone()).await),
+            Meeting::Sql(location) => match location.engine() {
                 sql::Engine::Postgres => Meters::Postgres(PostgresMeters::new(location)),
                 sql::Engine::MySql => Meters::MySql(MySqlMeters::new(location)),
             },
@@ -119,6 +108,7 @@ mod tests {
     use crate::session::store::servers::mariadb::MariaDb;
     use crate::session::store::servers::postgres::Postgres;
     use crate::session::store::servers::redis::Redis as Server;
+    use crate::storage::redis;
 
     const CONFIG: ThrottleConfig = ThrottleConfig {
         per_account: Rate { count: 3, period: Duration::from_mins(3) },
@@ -126,12 +116,12 @@ mod tests {
     };
     const HOME: Origin = Origin::Stranger(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
 
-    async fn throttle(counters: &Counters, clock: &Clock) -> Throttle {
-        Throttle::new(CONFIG, clock.clone()).sharing(Shared::open(counters).await)
+    async fn throttle(meeting: &Meeting, clock: &Clock) -> Throttle {
+        Throttle::new(CONFIG, clock.clone()).sharing(Shared::open(meeting).await)
     }
 
-    fn in_redis(server: &Server) -> Counters {
-        Counters::Redis(redis::Location::parse(&server.url()).unwrap())
+    fn in_redis(server: &Server) -> Meeting {
+        Meeting::Redis(redis::Location::parse(&server.url()).unwrap())
     }
 
     #[tokio::test]
@@ -143,18 +133,18 @@ mod tests {
     #[tokio::test]
     async fn gateways_count_together_in_postgresql() {
         let server = Postgres::start();
-        check(&Counters::Sql(sql::Location::parse(&server.url()).unwrap())).await;
+        check(&Meeting::Sql(sql::Location::parse(&server.url()).unwrap())).await;
     }
 
     #[tokio::test]
     async fn gateways_count_together_in_mariadb() {
         let server = MariaDb::start();
-        check(&Counters::Sql(sql::Location::parse(&server.url()).unwrap())).await;
+        check(&Meeting::Sql(sql::Location::parse(&server.url()).unwrap())).await;
     }
 
-    async fn check(counters: &Counters) {
+    async fn check(meeting: &Meeting) {
         let (clock, hand) = Clock::movable();
-        let (one, two) = (throttle(counters, &clock).await, throttle(counters, &clock).await);
+        let (one, two) = (throttle(meeting, &clock).await, throttle(meeting, &clock).await);
         for throttle in [&one, &two, &one] {
             assert!(throttle.reserve("alice", HOME).await.is_ok());
         }

@@ -1,5 +1,8 @@
 //! The engine with stores that wait, fail and lie.
 
+mod ends;
+mod upkeep;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
 use std::pin::Pin;
@@ -264,83 +267,6 @@ async fn a_store_that_cannot_answer_logs_nobody_out_and_lets_nobody_in() {
 }
 
 #[tokio::test]
-async fn a_logout_while_the_store_is_read_is_not_undone_by_that_read() {
-    let bench = Bench::new();
-    let (token, _) = bench.login("alice").await;
-    let engine = bench.restarted();
-    bench.store.0.held.store(true, Ordering::SeqCst);
-    let reader = {
-        let (engine, token) = (engine.clone(), token.clone());
-        tokio::spawn(async move { state(&engine, &token).await })
-    };
-    bench.store.0.arrived.notified().await;
-    assert_eq!(engine.end_by_id(token.token.session(), EndReason::Revoked).await, Ok(1));
-    bench.store.0.release.notify_one();
-    assert_eq!(reader.await.unwrap(), "gone", "the read that was under way");
-    assert_eq!(state(&engine, &token).await, "gone", "and every later one");
-    assert_eq!(bench.lines.count(EventKind::SessionRevoked), 1);
-}
-
-#[tokio::test]
-async fn an_end_of_a_user_while_the_store_is_read_is_not_undone_either() {
-    let bench = Bench::new();
-    let (token, session) = bench.login("alice").await;
-    let engine = bench.restarted();
-    bench.store.0.held.store(true, Ordering::SeqCst);
-    let reader = {
-        let (engine, token) = (engine.clone(), token.clone());
-        tokio::spawn(async move { state(&engine, &token).await })
-    };
-    bench.store.0.arrived.notified().await;
-    assert_eq!(engine.end_user(&session.identity().user, EndReason::AccountDisabled).await, Ok(1));
-    bench.store.0.release.notify_one();
-    assert_eq!(reader.await.unwrap(), "gone");
-    assert_eq!(state(&engine, &token).await, "gone");
-}
-
-#[tokio::test]
-async fn a_logout_that_the_store_did_not_take_holds_here_and_is_tried_again() {
-    let bench = Bench::new();
-    let (token, session) = bench.login("alice").await;
-    bench.store.set_broken(true);
-    assert!(bench.engine.end(&session, EndReason::Logout).await.is_err());
-    assert_eq!(bench.state(&token).await, "gone");
-    bench.store.set_broken(false);
-    assert!(bench.store.row(token.token.session()).await.is_some());
-    assert_eq!(bench.state(&token).await, "gone", "the row is still there");
-    bench.engine.shared.flush().await.unwrap();
-    assert!(bench.store.row(token.token.session()).await.is_none());
-    assert!(bench.engine.shared.cache.buried() == (vec![], vec![]));
-    assert_eq!(bench.lines.count(EventKind::SessionEnded), 1);
-}
-
-#[tokio::test]
-async fn ending_twice_is_no_error_and_one_line() {
-    let bench = Bench::new();
-    let (token, session) = bench.login("alice").await;
-    bench.engine.end(&session, EndReason::Logout).await.unwrap();
-    bench.engine.end(&session, EndReason::Logout).await.unwrap();
-    assert_eq!(bench.engine.end_by_id(token.token.session(), EndReason::Revoked).await, Ok(0));
-    assert_eq!(bench.lines.count(EventKind::SessionEnded), 1);
-    assert_eq!(bench.lines.count(EventKind::SessionRevoked), 0);
-}
-
-#[tokio::test]
-async fn ending_a_user_ends_all_their_sessions_and_nobody_elses() {
-    let bench = Bench::new();
-    let (one, session) = bench.login("alice").await;
-    let (two, _) = bench.login("alice").await;
-    let (other, _) = bench.login("bob").await;
-    let ended = bench.engine.end_user(&session.identity().user, EndReason::AccountDisabled).await;
-    assert_eq!(ended, Ok(2));
-    assert_eq!([bench.state(&one).await, bench.state(&two).await], ["gone", "gone"]);
-    assert_eq!(bench.state(&other).await, "live");
-    assert_eq!(bench.lines.count(EventKind::SessionRevoked), 2);
-    let users: Vec<_> = bench.engine.users().await.unwrap().iter().map(ToString::to_string).collect();
-    assert_eq!(users, ["bob"]);
-}
-
-#[tokio::test]
 async fn of_logins_at_the_same_moment_no_more_than_allowed_stay() {
     for beyond in [Beyond::Refuse, Beyond::EvictOldest] {
         let bench = Bench::new();
@@ -406,88 +332,6 @@ async fn a_reloaded_policy_and_ring_bite_at_the_next_request() {
     let retired = ring.rotate(now).retire(ring.signer().id()).unwrap();
     bench.engine.reload(strict, Arc::new(retired));
     assert_eq!(bench.state(&other).await, "gone", "on a connection that is open, too");
-}
-
-#[tokio::test]
-async fn activity_reaches_the_store_in_a_batch_and_survives_its_failure() {
-    let bench = Bench::new();
-    let (token, session) = bench.login("alice").await;
-    bench.hand.advance(minutes(10));
-    for _ in 0..3 {
-        assert_eq!(bench.state(&token).await, "live");
-    }
-    bench.store.set_broken(true);
-    assert!(bench.engine.shared.flush().await.is_err());
-    bench.store.set_broken(false);
-    assert_eq!(bench.engine.shared.touched.lock().unwrap().len(), 1);
-    bench.engine.shared.flush().await.unwrap();
-    let row = bench.store.row(session.id()).await.unwrap();
-    assert_eq!(row.last_seen, session.last_seen());
-    assert_eq!(row.expires_at, session.last_seen() + minutes(30));
-}
-
-#[tokio::test]
-async fn a_session_that_leaves_memory_before_the_flush_keeps_its_last_activity() {
-    let bench = Bench::new();
-    let (token, _) = bench.login("alice").await;
-    bench.hand.advance(minutes(20));
-    assert_eq!(bench.state(&token).await, "live");
-    bench.engine.stop().await; // another process takes over: the same as an eviction here
-    bench.hand.advance(minutes(20));
-    assert_eq!(state(&bench.restarted(), &token).await, "live");
-}
-
-#[tokio::test]
-async fn the_sweep_removes_what_expired_and_nothing_that_lives() {
-    let bench = Bench::new();
-    let (abandoned, _) = bench.login("alice").await;
-    let (used, _) = bench.login("bob").await;
-    let (remembered, _) = bench.login_for("carol", Remember::Yes).await;
-    bench.hand.advance(minutes(20));
-    assert_eq!(bench.state(&used).await, "live");
-    bench.hand.advance(minutes(20));
-    bench.engine.shared.sweep().await.unwrap();
-    assert!(bench.store.row(abandoned.token.session()).await.is_none());
-    assert_eq!(bench.lines.count(EventKind::SessionExpired), 1);
-    assert_eq!([bench.state(&used).await, bench.state(&remembered).await], ["live", "live"]);
-    assert_eq!(bench.state(&abandoned).await, "gone");
-}
-
-#[tokio::test]
-async fn the_sweep_goes_by_the_present_policy() {
-    let bench = Bench::new();
-    let (token, _) = bench.login("alice").await;
-    let mut patient = Policy::plain();
-    patient.lifetimes.idle = minutes(90);
-    bench.engine.reload(patient, bench.engine.ring());
-    bench.hand.advance(minutes(60));
-    bench.engine.shared.sweep().await.unwrap();
-    assert_eq!(bench.state(&token).await, "live");
-}
-
-#[tokio::test]
-async fn more_than_one_batch_is_swept_in_one_go() {
-    let bench = Bench::new();
-    for _ in 0..1_100 {
-        bench.login("alice").await;
-    }
-    bench.hand.advance(minutes(60));
-    bench.engine.shared.sweep().await.unwrap();
-    assert_eq!(bench.lines.count(EventKind::SessionExpired), 1_100);
-    assert_eq!(bench.engine.swept(), 1_100);
-    let left = bench.store.0.inner.of_user(UserId::try_from("alice").unwrap()).await.unwrap();
-    assert_eq!(left, Vec::new());
-}
-
-#[tokio::test]
-async fn a_stop_does_not_wait_for_the_end_of_a_sweep() {
-    let bench = Bench::new();
-    let (token, _) = bench.login("alice").await;
-    bench.hand.advance(minutes(60));
-    bench.engine.shared.stop.send_replace(true);
-    bench.engine.shared.sweep().await.unwrap();
-    assert!(bench.store.row(token.token.session()).await.is_some());
-    assert_eq!(bench.engine.swept(), 0);
 }
 
 #[tokio::test]

@@ -39,6 +39,8 @@ pub(super) mod sealed;
 #[cfg(test)]
 #[path = "../../../tests/servers/mod.rs"]
 pub(crate) mod servers;
+#[cfg(test)]
+mod sql_trials;
 pub(super) mod sqlite;
 
 /// A session at rest. Only what an index needs is in clear.

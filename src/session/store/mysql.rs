@@ -294,211 +294,85 @@ const CHUNK: usize = 100;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::time::sleep;
-
     use super::*;
-    use crate::clock::Stopwatch;
-    use crate::session::store::conformance::{self, Lists, row};
-    use crate::session::store::servers::mariadb::MariaDb as Server;
-    use crate::session::store::{Resealed, StoreError};
+    use crate::session::store::conformance::row;
+    use crate::session::store::servers::mariadb::MariaDb;
+    use crate::session::store::sql_trials::{Server, is_corrupt_and_harms_nobody, trials_on};
 
-    fn store(server: &Server) -> MySqlStore {
-        MySqlStore::new(&Location::parse(&server.url()).unwrap())
-    }
+    trials_on!(MariaDb:
+        it_keeps_the_contract_of_a_store,
+        it_starts_without_its_server_and_outlives_its_falls,
+        two_gateways_may_make_the_tables_at_once,
+        tables_that_are_gone_are_missed_and_made_again,
+        junk_in_a_row_is_corrupt_and_harms_no_other,
+        names_that_look_alike_are_different_users,
+        many_writers_of_the_same_rows_never_block_each_other,
+    );
 
-    async fn until_available(store: &MySqlStore) {
-        for _ in 0..500 {
-            if store.load(row(9, "nobody", 0).id).await.is_ok() {
-                return;
-            }
-            sleep(Duration::from_millis(10)).await;
+    impl Server for MariaDb {
+        type Store = MySqlStore;
+
+        const BETWEEN: char = '\t';
+        const SHARING: Sharing = Sharing::Untold;
+
+        fn start() -> Self {
+            Self::start()
         }
-        panic!("the store did not come back");
-    }
 
-    async fn assert_unavailable_soon(store: &MySqlStore) {
-        let watch = Stopwatch::start();
-        let answers = tokio::join!(
-            store.load(row(1, "alice", 0).id),
-            store.remove(vec![row(1, "alice", 0).id]),
-            store.users(Timestamp::default()),
-        );
-        assert!(matches!(answers.0, Err(StoreError::Unavailable(_))), "{answers:?}");
-        assert!(matches!(answers.1, Err(StoreError::Unavailable(_))), "{answers:?}");
-        assert!(matches!(answers.2, Err(StoreError::Unavailable(_))), "{answers:?}");
-        assert!(watch.elapsed() < Duration::from_millis(2_500), "{:?}", watch.elapsed());
-    }
+        fn store_at(location: Location) -> MySqlStore {
+            MySqlStore::new(&location)
+        }
 
-    #[tokio::test]
-    async fn it_keeps_the_contract_of_a_store() {
-        let server = Server::start();
-        let open = || async {
-            let store = store(&server);
-            until_available(&store).await;
-            server.query("TRUNCATE vestibule_sessions");
-            store
-        };
-        conformance::check(Lists::Everything, open).await;
-        assert_eq!(store(&server).share(Arc::new(Deaf)), Sharing::Untold);
-    }
+        fn url(&self) -> String {
+            self.url()
+        }
 
-    #[tokio::test]
-    async fn it_starts_without_its_server_and_outlives_its_falls() {
-        let mut server = Server::start();
-        server.stop();
-        let (store, kept) = (store(&server), row(1, "alice", 10));
-        assert_unavailable_soon(&store).await;
-        server.start_again();
-        store.insert(kept.clone()).await.unwrap();
+        fn query(&self, statement: &str) -> String {
+            self.query(statement)
+        }
 
-        server.stop();
-        assert_unavailable_soon(&store).await;
-        server.start_again();
-        assert_eq!(store.load(kept.id).await, Ok(Some(kept.clone())));
+        fn stop(&mut self) {
+            self.stop();
+        }
 
-        // Nothing is asked while it is down: the connection that waits is dead, and nobody knows.
-        server.stop();
-        server.start_again();
-        assert_eq!(store.load(kept.id).await, Ok(Some(kept.clone())));
+        fn start_again(&mut self) {
+            self.start_again();
+        }
 
-        server.freeze();
-        assert_unavailable_soon(&store).await;
-        assert_unavailable_soon(&store).await;
-        server.thaw();
-        until_available(&store).await;
-        assert_eq!(store.of_user(kept.user.clone()).await.unwrap().len(), 1);
-        store.close().await;
-        assert!(matches!(store.load(kept.id).await, Err(StoreError::Unavailable(_))));
-    }
+        fn freeze(&self) {
+            self.freeze();
+        }
 
-    #[tokio::test]
-    async fn two_gateways_may_make_the_tables_at_once() {
-        let server = Server::start();
-        let stores: Vec<_> = (0..4).map(|_| store(&server)).collect();
-        let rows: Vec<_> = (0..4).map(|number| row(number, "alice", 10)).collect();
-        let (one, two, three, four) = tokio::join!(
-            stores[0].insert(rows[0].clone()),
-            stores[1].insert(rows[1].clone()),
-            stores[2].insert(rows[2].clone()),
-            stores[3].insert(rows[3].clone()),
-        );
-        assert_eq!((one, two, three, four), (Ok(()), Ok(()), Ok(()), Ok(())));
-        assert_eq!(stores[0].of_user(rows[0].user.clone()).await.unwrap().len(), 4);
-        assert_eq!(server.query("SELECT part, version FROM vestibule_schema"), "sessions\t1");
+        fn thaw(&self) {
+            self.thaw();
+        }
 
-        server.query("UPDATE vestibule_schema SET version = 7");
-        assert!(stores[0].load(rows[0].id).await.is_ok(), "who was there first may go on");
-        let refused = store(&server).load(rows[0].id).await.unwrap_err().to_string();
-        assert!(refused.contains("version 7") && refused.contains("knows only 1"), "{refused}");
+        fn bytes(digits: &str) -> String {
+            format!("x'{digits}'")
+        }
+
+        fn saw_a_deadlock(&self) -> bool {
+            self.query("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'") != "Innodb_deadlocks\t0"
+        }
     }
 
     #[tokio::test]
     async fn a_server_that_refuses_is_unavailable_and_says_why() {
-        let server = Server::start();
+        let server = MariaDb::start();
         let wrong = server.url().replace("vestibule:", "vestibule:hunter2");
         let stranger = MySqlStore::new(&Location::parse(&wrong).unwrap());
         let refused = stranger.load(row(1, "alice", 10).id).await.unwrap_err().to_string();
         assert!(refused.contains("Access denied") && !refused.contains("hunter2"), "{refused}");
-
-        let (store, kept) = (store(&server), row(1, "alice", 10));
-        store.insert(kept.clone()).await.unwrap();
-        server.query("DROP TABLE vestibule_sessions; DROP TABLE vestibule_schema");
-        let missing = store.load(kept.id).await.unwrap_err().to_string();
-        assert!(missing.contains("vestibule_sessions"), "{missing}");
-        assert_eq!(store.insert(kept).await, Ok(()), "they are made again");
     }
 
     #[tokio::test]
-    async fn junk_in_a_row_is_corrupt_and_harms_no_other() {
-        let server = Server::start();
-        let store = store(&server);
-        let (junk, worse, good) = (row(1, "alice", 10), row(2, "mallory", 10), row(3, "bob", 10));
-        for row in [&junk, &worse, &good] {
-            store.insert(row.clone()).await.unwrap();
-        }
-        server.query("UPDATE vestibule_sessions SET user_name = 'a, b' WHERE user_name = 'alice'");
+    async fn a_name_that_is_no_text_is_corrupt_and_harms_no_other() {
+        let server = MariaDb::start();
+        let store = server.store();
+        let (junk, good) = (row(1, "mallory", 10), row(2, "bob", 10));
+        store.insert(junk.clone()).await.unwrap();
+        store.insert(good.clone()).await.unwrap();
         server.query("UPDATE vestibule_sessions SET user_name = x'ff00' WHERE user_name = 'mallory'");
-        assert!(matches!(store.load(junk.id).await, Err(StoreError::Corrupt(_))));
-        assert!(matches!(store.load(worse.id).await, Err(StoreError::Corrupt(_))));
-        assert_eq!(store.load(good.id).await.unwrap(), Some(good.clone()));
-        let users = store.users(Timestamp::default()).await.unwrap();
-        assert_eq!(users, std::slice::from_ref(&good.user));
-        let due = store.by_end(None, Timestamp::from_millis(i64::MAX), 9).await.unwrap();
-        let unreadable = |row: &Row| Entry { place: row.place(), row: None };
-        let good_due = Entry { place: good.place(), row: Some(good) };
-        assert_eq!(due, [unreadable(&junk), unreadable(&worse), good_due]);
-        assert_eq!(store.remove(vec![junk.id]).await.unwrap(), [junk.id]);
-    }
-
-    #[tokio::test]
-    async fn names_that_look_alike_are_different_users() {
-        let server = Server::start();
-        let store = store(&server);
-        let names = ["straße", "strasse", "alice", "Alice", "alice ", "alicé", "alice\t"];
-        store.insert(row(1, "alice", 10)).await.unwrap();
-        for (number, name) in names.iter().enumerate() {
-            server.query(&format!(
-                "INSERT INTO vestibule_sessions VALUES
-                 (unhex(repeat('a{number}', 32)), '{name}', x'00000000', 1, 1, 1, '')"
-            ));
-        }
-        let alice = row(1, "alice", 10);
-        assert_eq!(store.of_user(alice.user.clone()).await.unwrap().len(), 2);
-        assert_eq!(store.remove_user(alice.user).await.unwrap().len(), 2);
-        assert_eq!(server.query("SELECT count(*) FROM vestibule_sessions"), "6");
-    }
-
-    #[tokio::test]
-    async fn many_writers_of_the_same_rows_never_block_each_other() {
-        let server = Server::start();
-        let (one, two) = (store(&server), store(&server));
-        let rows: Vec<_> = (0..250).map(|number| row(number, "alice", 10)).collect();
-        for row in &rows {
-            one.insert(row.clone()).await.unwrap();
-        }
-        let touches = |seen: i64| {
-            let touch = |row: &Row| Touch {
-                id: row.id,
-                user: row.user.clone(),
-                key: row.key,
-                last_seen: Timestamp::from_millis(row.last_seen.as_millis() + seen),
-                expires_at: row.expires_at,
-                resealed: (row.id.as_bytes()[0] % 2 == 1)
-                    .then(|| Resealed { key: row.key, record: vec![row.id.as_bytes()[0]; 500] }),
-            };
-            rows.iter().map(touch).collect::<Vec<_>>()
-        };
-        let backwards = |seen| touches(seen).into_iter().rev().collect::<Vec<_>>();
-        for round in 0..10 {
-            let done = tokio::join!(
-                one.touch(touches(round)),
-                two.touch(backwards(round)),
-                one.touch(backwards(round)),
-                two.touch(touches(round)),
-            );
-            assert_eq!(done, (Ok(()), Ok(()), Ok(()), Ok(())));
-        }
-        let resealed = store(&server).load(rows[201].id).await.unwrap().unwrap();
-        assert_eq!(resealed.record, vec![201; 500]);
-        assert_eq!(store(&server).load(rows[200].id).await.unwrap().unwrap().record, vec![200; 50]);
-        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-        let back = ids.iter().rev().copied().collect();
-        let alice = rows[0].user.clone();
-        let gone = tokio::join!(one.remove(ids), two.remove(back), one.remove_user(alice));
-        assert_eq!(gone.0.unwrap().len() + gone.1.unwrap().len() + gone.2.unwrap().len(), 250);
-        assert_eq!(server.query("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'"), "Innodb_deadlocks\t0");
-    }
-
-    struct Deaf;
-
-    impl Listener for Deaf {
-        fn began(&self) {}
-        fn confirmed(&self) {}
-        fn changed(&self, _: SessionId) {}
-        fn changed_some(&self) {}
-
-        fn lost(&self) {}
+        is_corrupt_and_harms_nobody(&store, &junk, good).await;
     }
 }

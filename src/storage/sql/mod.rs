@@ -21,12 +21,14 @@ mod location;
 mod mysql;
 mod postgres;
 mod schema;
+mod words;
 
 pub use dialect::{Dialect, Options};
 pub use error::SqlError;
 pub use listen::{Heard, listen};
 pub use location::{Engine, Location, LocationError};
 pub use schema::Schema;
+pub(crate) use words::{statement, word};
 
 use connections::{Connections, Lease, Origin, Trust};
 use error::Fault;

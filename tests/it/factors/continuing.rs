@@ -66,6 +66,23 @@ fn a_form_is_offered_to_no_other_user_and_in_no_other_browser() {
 }
 
 #[test]
+fn a_form_is_offered_after_a_login_that_had_to_end_another_session() {
+    let backend = Backend::start();
+    let limited = setup(&backend).set("session.max_per_user", "1").set("session.at_limit", "'refuse'");
+    let gateway = Gateway::start(&limited);
+    let alice = gateway.visitor().signed_in_as("alice");
+    gateway.advance(2 * 60 * MINUTE);
+    let elsewhere = gateway.visitor().signed_in_as("alice");
+    let asked = send(&alice, "/save", FORM);
+    let login = alice.page(asked.location()).login_form().fill("text", "alice").fill("password", PASSWORD);
+    let at_limit = alice.submit(&login, "/");
+    let back = alice.submit(&at_limit.form_to("/.vestibule/login/sessions").choose("all", "yes"), "/");
+    assert!(back.location().starts_with(CONTINUE), "{} {}", back.status, back.location());
+    assert_eq!(alice.page(back.location()).form().encoded(), FORM);
+    assert!(elsewhere.page("/").asks_login());
+}
+
+#[test]
 fn files_of_a_form_are_named_and_chosen_again() {
     let (_backend, gateway) = house();
     let alice = gateway.visitor().signed_in_as("alice");
@@ -125,7 +142,7 @@ fn a_forged_press_of_the_button_sends_nothing() {
 
 /// Sends a form as the page of an application does.
 #[track_caller]
-fn send(client: &Client, target: &str, body: &str) -> Answer {
+pub(super) fn send(client: &Client, target: &str, body: &str) -> Answer {
     client
         .ask("POST", target)
         .as_page()
@@ -136,6 +153,6 @@ fn send(client: &Client, target: &str, body: &str) -> Answer {
         .send()
 }
 
-const CONTINUE: &str = "/.vestibule/continue";
+pub(super) const CONTINUE: &str = "/.vestibule/continue";
 const URL_ENCODED: &str = "application/x-www-form-urlencoded";
-const FORM: &str = "text=typed+%26+kept&many=1&many=2";
+pub(super) const FORM: &str = "text=typed+%26+kept&many=1&many=2";

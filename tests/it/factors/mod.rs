@@ -3,6 +3,8 @@
 mod account;
 mod confirm;
 mod continuing;
+mod continuing_elsewhere;
+mod gateways;
 mod login;
 mod reset;
 

@@ -1,7 +1,9 @@
 //! The one-time link of an administrator.
 
 use super::*;
+use crate::harness::Folder;
 use crate::harness::assumptions::event;
+use crate::harness::gateway::prepared;
 
 #[test]
 fn a_link_sets_a_password_once_and_takes_what_was_lost() {
@@ -53,6 +55,24 @@ fn a_link_ends_with_its_time_and_with_the_next_one() {
     }
     let unknown = gateway.folder.run(&["users", "reset", "nobody"]);
     assert_eq!(unknown.code, 1);
+}
+
+#[test]
+fn factors_of_an_account_in_a_file_are_removed_at_once() {
+    let backend = Backend::start();
+    let setup = setup(&backend).set("login.password.users", "'file:users.toml'");
+    let folder = prepared(Folder::new(), &setup);
+    folder.write("users.toml", &folder.run_with_input(&["users", "hash", "alice"], PASSWORD).stdout);
+    let gateway = Gateway::start_in(folder);
+    let (alice, _, _) = with_factor(&gateway, "alice");
+    let refused = gateway.folder.run(&["users", "reset", "alice"]);
+    assert!(refused.code == 1 && refused.stderr.contains("edited by hand"), "{}", refused.stderr);
+    let removed = gateway.folder.run(&["users", "reset", "Alice", "--remove-factors"]);
+    assert!(removed.code == 0 && removed.stdout.contains("no second factors any more"), "{}", removed.stderr);
+    assert!(alice.page("/").asks_login(), "every session is over");
+    assert_eq!(gateway.visitor().try_login("/", "alice", PASSWORD).status, 303, "without a factor");
+    let again = gateway.folder.run(&["users", "reset", "alice", "--remove-factors"]);
+    assert_eq!((again.code, again.stdout.as_str()), (0, "`alice` has no second factors\n"));
 }
 
 /// Path and query of the link that `vestibule users reset` prints.

@@ -35,7 +35,9 @@ impl Source {
         sources.sort_by(|one, other| one.path.cmp(&other.path));
         let of_tests: HashSet<String> =
             sources.iter().flat_map(|source| source.test_modules.clone()).collect();
-        sources.retain(|source| !of_tests.contains(source.path.trim_end_matches(".rs")));
+        let is_of_tests =
+            |path: &Path| path.ancestors().any(|part| of_tests.contains(&*part.to_string_lossy()));
+        sources.retain(|source| !is_of_tests(Path::new(source.path.trim_end_matches(".rs"))));
         sources
     }
 

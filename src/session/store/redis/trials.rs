@@ -1,6 +1,10 @@
 //! The store against real servers: alone, with TLS and an ACL user, behind Sentinels, as a cluster;
 //! and what happens when they hang, die, refuse, fail over or hold junk.
 
+mod damage;
+mod falls;
+mod telling;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -58,87 +62,6 @@ async fn a_cluster_with_tls_and_a_narrow_acl_keeps_the_contract_of_a_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_of_a_cluster_that_hangs_is_left_behind() {
-    let mut cluster = Cluster::start();
-    let store = open(&cluster.url()).await;
-    let rows: Vec<Row> = (1..30).map(|number| row(number, "alice", 10)).collect();
-    for row in &rows {
-        store.insert(row.clone()).await.unwrap();
-    }
-    for server in &cluster.servers {
-        server.command(["WAIT", "1", "1000"]);
-    }
-    cluster.primary().hang();
-    for row in &rows {
-        let answer = store.load(row.id).await;
-        assert!(!matches!(answer, Ok(None) | Err(StoreError::Corrupt(_))), "{answer:?}");
-    }
-    for row in &rows {
-        eventually("a failover", async || store.load(row.id).await == Ok(Some(row.clone()))).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hung_server_is_unavailable_within_the_deadline_and_recovers_by_itself() {
-    let server = Server::start();
-    let (store, row) = (open(&server.url()).await, row(1, "alice", 10));
-    store.insert(row.clone()).await.unwrap();
-    server.hang();
-    for _ in 0..3 {
-        let watch = Stopwatch::start();
-        assert_unavailable(store.load(row.id).await, "");
-        assert!(watch.elapsed() < Duration::from_millis(900), "{:?}", watch.elapsed());
-    }
-    eventually("fast refusals", async || {
-        let watch = Stopwatch::start();
-        assert_unavailable(store.load(row.id).await, "");
-        watch.elapsed() < Duration::from_millis(10)
-    })
-    .await;
-    server.go_on();
-    let recovering = Stopwatch::start();
-    eventually("a recovery", async || store.load(row.id).await == Ok(Some(row.clone()))).await;
-    assert!(recovering.elapsed() < Duration::from_secs(3), "{:?}", recovering.elapsed());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_killed_server_is_unavailable_at_once_and_its_successor_is_found() {
-    let mut server = Server::start();
-    let (store, row) = (open(&server.url()).await, row(1, "alice", 10));
-    store.insert(row.clone()).await.unwrap();
-    server.kill();
-    eventually("a refusal", async || {
-        let answer = store.load(row.id).await;
-        assert_unavailable(answer.clone(), "");
-        answer.unwrap_err().to_string().contains("refused")
-    })
-    .await;
-    let watch = Stopwatch::start();
-    assert_unavailable(store.remove(vec![row.id]).await, "no connection");
-    assert!(watch.elapsed() < Duration::from_millis(50), "{:?}", watch.elapsed());
-    server.start_again();
-    let recovering = Stopwatch::start();
-    eventually("a recovery", async || store.load(row.id).await == Ok(None)).await;
-    assert!(recovering.elapsed() < Duration::from_secs(3), "{:?}", recovering.elapsed());
-    // The new server knows none of the scripts.
-    store.insert(row.clone()).await.unwrap();
-    assert_eq!(store.remove(vec![row.id]).await, Ok(vec![row.id]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_opens_while_its_server_is_down() {
-    let mut server = Server::start();
-    server.kill();
-    let (store, row) = (open(&server.url()).await, row(1, "alice", 10));
-    let listener = Recorder::share(&store);
-    assert_unavailable(store.insert(row.clone()).await, "no connection");
-    server.start_again();
-    eventually("a recovery", async || store.insert(row.clone()).await.is_ok()).await;
-    listener.wait_for("began").await;
-    assert_eq!(store.load(row.id).await, Ok(Some(row)));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn wrong_logins_and_authorities_are_unavailable_and_say_why() {
     let server = Server::start_secure("gateway", &acl(""));
     let (port, ca) = (server.port(), server.path().join("ca.pem"));
@@ -192,74 +115,6 @@ async fn a_user_without_rights_is_unavailable_and_sessions_are_not_absent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_refuses_tracking_leaves_the_store_untold() {
-    let server = Server::start_secure("gate:way", &acl("-client|tracking"));
-    let store = open(&secure_url(&server)).await;
-    assert_eq!(store.share(Recorder::new()), Sharing::Untold);
-    store.insert(row(1, "alice", 10)).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn junk_is_corrupt_and_never_another_session() {
-    let server = Server::start();
-    let store = open(&server.url()).await;
-    let rows = [row(1, "alice", 10), row(2, "bob", 10), row(3, "carol", 10), row(4, "dave", 10)];
-    for row in &rows {
-        store.insert(row.clone()).await.unwrap();
-    }
-    let [list, bytes, swapped, good] = &rows;
-    let name = |row: &Row| String::from_utf8(store.tables.keys.session(row.id)).unwrap();
-    server.command(["DEL", &name(list)]);
-    server.command(["RPUSH", &name(list), "junk"]);
-    server.command(["SET", &name(bytes), "junk"]);
-    server.command(["COPY", &name(good), &name(swapped), "REPLACE"]);
-    for junk in [list, bytes, swapped] {
-        assert!(matches!(store.load(junk.id).await, Err(StoreError::Corrupt(_))), "{junk:?}");
-        let listed = store.of_user(junk.user.clone()).await.unwrap();
-        assert_eq!(listed, [Entry { place: junk.place(), row: None }]);
-    }
-    // Junk in a batch harms no other session in it.
-    store.touch(rows.iter().map(|row| touched(row, 5)).collect()).await.unwrap();
-    let after = store.load(good.id).await.unwrap().unwrap();
-    assert_eq!(after.last_seen, good.last_seen + SECOND * 5);
-    assert_eq!(store.by_end(None, END, 9).await.unwrap().len(), rows.len());
-    let ids: Vec<SessionId> = rows.iter().map(|row| row.id).collect();
-    assert_eq!(store.remove(ids.clone()).await, Ok(ids));
-    assert_eq!(store.by_end(None, END, 9).await, Ok(Vec::new()));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_evicted_half_of_a_session_is_no_session() {
-    let server = Server::start();
-    let (store, row) = (open(&server.url()).await, row(1, "alice", 10));
-    store.insert(row.clone()).await.unwrap();
-    server.command(["DEL", &String::from_utf8(store.tables.keys.times(row.id)).unwrap()]);
-    store.touch(vec![touched(&row, 5)]).await.unwrap();
-    assert_eq!(store.load(row.id).await, Ok(None));
-    assert_eq!(store.of_user(row.user.clone()).await, Ok(Vec::new()));
-    assert_eq!(store.remove_user(row.user).await, Ok(vec![row.id]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn entries_without_a_session_are_passed_over_and_pruned_after_their_end() {
-    let server = Server::start();
-    let store = open(&server.url()).await;
-    let (past, future) = (Timestamp::from_millis(1_000), row(3, "alice", 10));
-    let old = (1..=2).map(|number| Row { expires_at: past, last_seen: past, ..row(number, "alice", 0) });
-    for row in old.chain([future.clone()]) {
-        store.insert(row.clone()).await.unwrap();
-        server.command(["DEL", &String::from_utf8(store.tables.keys.session(row.id)).unwrap()]);
-    }
-    let last = row(4, "alice", 500);
-    store.insert(last.clone()).await.unwrap();
-    let found = store.by_end(None, END, 1).await.unwrap();
-    assert_eq!(found, [Entry { place: last.place(), row: Some(last.clone()) }]);
-    assert_eq!(store.of_user(last.user.clone()).await.unwrap().len(), 1);
-    assert_eq!(server.command(["ZCARD", "vestibule:e"]), "2");
-    assert_eq!(server.command(["ZCARD", "vestibule:u:alice"]), "2");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn any_number_of_sessions_may_end_at_the_same_time() {
     let server = Server::start();
     let store = open(&server.url()).await;
@@ -309,130 +164,6 @@ async fn a_load_is_one_command_and_a_batch_is_few_round_trips() {
     store.touch(rows.iter().map(|row| touched(row, 5)).collect()).await.unwrap();
     store.remove(rows.iter().map(|row| row.id).collect()).await.unwrap();
     assert!(reads() - before < 30, "{} round trips for two batches", reads() - before);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn lives_in_redis_outlast_the_session_and_touches_do_not_announce_themselves() {
-    let server = Server::start();
-    let store = open(&server.url()).await;
-    let now = Clock::system().now();
-    let row = Row { last_seen: now, expires_at: now + SECOND * 100, ..row(1, "alice", 0) };
-    store.insert(row.clone()).await.unwrap();
-    let life =
-        |key: Vec<u8>| server.command(["TTL", &String::from_utf8(key).unwrap()]).parse::<i64>().unwrap();
-    let lives = || (life(store.tables.keys.session(row.id)), life(store.tables.keys.times(row.id)));
-    let day = 24 * 60 * 60;
-    assert!((day + 90..day + 101).contains(&lives().0) && (day + 90..day + 101).contains(&lives().1));
-    let listener = Recorder::share(&store);
-    listener.wait_for("began").await;
-    store.touch(vec![touched(&row, 50)]).await.unwrap();
-    assert!(lives().0 < day + 101 && lives().1 > day + 120, "{:?}", lives());
-    store.touch(vec![touched(&row, 2 * day)]).await.unwrap();
-    assert!(lives().0 > 4 * day, "{:?}", lives());
-    store.remove(vec![row.id]).await.unwrap();
-    listener.wait_for(&format!("changed {}", row.id)).await;
-    // One that the long touch made, one that the removal made.
-    listener
-        .wait_until(|events| events.iter().filter(|event| event.starts_with("changed")).count() == 2)
-        .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_removal_through_another_store_is_told_within_100_milliseconds() {
-    let server = Server::start();
-    told_in_time(&server.url()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn changes_on_every_server_of_a_cluster_are_told() {
-    let mut cluster = Cluster::start();
-    told_in_time(&cluster.url()).await;
-    let store = open(&cluster.url()).await;
-    let listener = Recorder::share(&store);
-    listener.wait_for("began").await;
-    cluster.primary().kill();
-    listener.wait_for("lost").await;
-    listener.clear();
-    listener.wait_for("began").await;
-    let rows: Vec<Row> = (1..20).map(|number| row(number, "bob", 10)).collect();
-    for row in &rows {
-        eventually("a failover", async || store.insert(row.clone()).await.is_ok()).await;
-        assert_eq!(store.load(row.id).await, Ok(Some(row.clone())));
-        listener.wait_for(&format!("changed {}", row.id)).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broken_line_is_told_and_so_is_its_return() {
-    let server = Server::start();
-    let store = open(&server.url()).await;
-    let listener = Recorder::share(&store);
-    listener.wait_for("began").await;
-    listener.wait_for("confirmed").await;
-    for disturbance in [&["CLIENT", "KILL", "TYPE", "normal"][..], &["FLUSHALL"]] {
-        listener.clear();
-        match disturbance {
-            [one] => server.command([one]),
-            all => server.command(<[&str; 4]>::try_from(all).unwrap()),
-        };
-        listener.wait_for("lost").await;
-        listener.wait_for("began").await;
-        listener.wait_for("confirmed").await;
-    }
-    listener.clear();
-    server.hang();
-    listener.wait_for("lost").await;
-    server.go_on();
-    listener.wait_for("began").await;
-    store.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_logout_that_a_failover_lost_is_done_again() {
-    let server = Server::start();
-    let (store, row) = (open(&server.url()).await, row(1, "alice", 10));
-    store.insert(row.clone()).await.unwrap();
-    let names = [store.tables.keys.session(row.id), store.tables.keys.times(row.id)];
-    let names = names.map(|name| String::from_utf8(name).unwrap());
-    for name in &names {
-        server.command(["COPY", name, &format!("{name}-lost")]);
-    }
-    assert_eq!(store.remove(vec![row.id]).await, Ok(vec![row.id]));
-    for name in &names {
-        server.command(["RENAME", &format!("{name}-lost"), name]);
-    }
-    assert_eq!(store.load(row.id).await, Ok(Some(row.clone())));
-    server.command(["CLIENT", "KILL", "TYPE", "normal"]);
-    eventually("a second removal", async || store.load(row.id).await == Ok(None)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_failover_by_sentinels_is_survived_by_the_same_store() {
-    let mut servers = Watched::start();
-    let store = open(&servers.url()).await;
-    let listener = Recorder::share(&store);
-    let (kept, ended) = (row(1, "alice", 10), row(2, "bob", 10));
-    store.insert(kept.clone()).await.unwrap();
-    store.insert(ended.clone()).await.unwrap();
-    servers.servers[0].command(["WAIT", "2", "2000"]);
-    listener.wait_for("began").await;
-    assert_eq!(store.remove(vec![ended.id]).await, Ok(vec![ended.id]));
-    servers.servers[0].kill();
-    listener.wait_for("lost").await;
-    listener.clear();
-    eventually("a failover", async || match store.load(kept.id).await {
-        Ok(found) => {
-            assert_eq!(found.as_ref(), Some(&kept), "a session is absent because of a failover");
-            store.touch(vec![touched(&kept, 5)]).await.is_ok()
-        }
-        Err(error) => {
-            assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
-            false
-        }
-    })
-    .await;
-    listener.wait_for("began").await;
-    eventually("the end of the other", async || store.load(ended.id).await == Ok(None)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
