@@ -1,32 +1,36 @@
-//! The administrator's desk: answers questions about sessions, cookies and keys.
+//! The administrator's desk: answers questions about sessions, cookies, keys and rules.
 //!
 //! The running gateway has one behind its socket; a command makes one of its own when no gateway runs.
 //! How an answer looks to people is left to the commands. Invariant: no question is activity of a
 //! session, and only those that say so end any.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use super::question::{Cursor, Ended, Entry, KeyUse, Question, SessionPage, SessionReport, Stats, Which};
-use super::{cookie_report, session_report};
+use super::{cookie_report, rule_report, session_report};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::UserId;
 use crate::session::engine::{EndReason, Engine, Listed, OfUser, Others, Standing};
 use crate::session::store::{self, Place, StoreError};
 use crate::session::{IdPrefix, SessionId};
+use crate::telemetry::reports::{REACH, Reports};
 
-/// Answers questions about sessions, cookies and keys.
+/// Answers questions about sessions, cookies, keys and rules.
 #[derive(Clone, Debug)]
 pub struct Desk {
     engine: Engine,
+    reports: Reports,
     clock: Clock,
 }
 
 impl Desk {
-    /// A desk for the sessions of `engine`.
+    /// A desk for the sessions of `engine` and for what rules have told `reports`.
     #[must_use]
-    pub const fn new(engine: Engine, clock: Clock) -> Self {
-        Self { engine, clock }
+    pub const fn new(engine: Engine, reports: Reports, clock: Clock) -> Self {
+        Self { engine, reports, clock }
     }
 
     /// The answer to `question`, as its description says.
@@ -39,6 +43,10 @@ impl Desk {
             Question::Stats => tell(&self.stats().await?),
             Question::Revoke(which) => tell(&self.revoke(which).await?),
             Question::AccountChanged(user) => tell(&self.end_user(&user, EndReason::AccountDisabled).await?),
+            Question::RuleReport { since_seconds } => {
+                let since = self.clock.now() - Duration::from_secs(since_seconds).min(REACH);
+                tell(&rule_report::describe(&self.reports, since))
+            }
             Question::Inspect(text) => {
                 let headers = cookie_report::headers(&text, &self.engine.policy().cookie.name)?;
                 let inspection = self.engine.inspect(&headers).await;

@@ -9,6 +9,7 @@ mod cookie_report;
 mod desk;
 pub mod question;
 mod responses;
+mod rule_report;
 mod serve;
 mod session_report;
 
@@ -22,6 +23,8 @@ pub use self::desk::{Desk, DeskError};
 pub use self::question::Question;
 pub use self::serve::{Admin, AdminError, Doors};
 
+use crate::identity::Group;
+
 /// Where administrators ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -29,6 +32,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// The listener of `/live`, `/ready` and `/metrics`; none = off.
     pub listen: Option<SocketAddr>,
+    /// Whose members the pages tell why a request was refused; nobody is told if empty.
+    pub groups: Vec<Group>,
 }
 
 /// What a running gateway does for its administrator.

@@ -36,6 +36,11 @@ pub enum Question {
     AccountChanged(UserId),
     /// What a cookie is: [`CookieReport`].
     Inspect(CookieText),
+    /// What rules that only report would have refused: [`RuleReport`].
+    RuleReport {
+        /// Not what is longer ago than so many seconds.
+        since_seconds: u64,
+    },
 }
 
 /// Which sessions are to end.
@@ -84,6 +89,34 @@ pub struct KeyUse {
     pub sessions: u64,
     /// When the last of them ends if nothing more happens.
     pub until: String,
+}
+
+/// What rules that only report would have refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleReport {
+    /// When the counting began that this is told of; counts are by the hour.
+    pub since: String,
+    /// The most frequent first.
+    pub rows: Vec<RuleReportRow>,
+    /// How many rows had to make room for others since the gateway was started.
+    pub forgotten: u64,
+}
+
+/// The requests of one user that one rule of one route would have refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleReportRow {
+    /// Host and path of the route, as in `wiki.example.com/admin`.
+    pub route: String,
+    /// The part of its rule, by its key.
+    pub rule: String,
+    /// Who asked; nothing for guests.
+    pub user: Option<String>,
+    /// How many there were.
+    pub count: u64,
+    /// The hour of the first.
+    pub first: String,
+    /// The last.
+    pub last: String,
 }
 
 /// How many sessions a command ended.

@@ -13,6 +13,7 @@ use crate::session::StoreKind;
 use crate::session::engine::Engine;
 use crate::session::keyring::KeyRing;
 use crate::telemetry::audit::Audit;
+use crate::telemetry::reports::Reports;
 
 /// The sessions while no gateway runs.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ impl AtRest {
         let engine = Engine::start(sessions, Arc::new(ring), clock.clone(), audit.clone())
             .await
             .map_err(Problems::one)?;
-        let desk = Desk::new(engine.clone(), clock);
+        let desk = Desk::new(engine.clone(), Reports::default(), clock);
         Ok(Self { engine, audit, desk })
     }
 

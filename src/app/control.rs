@@ -11,11 +11,13 @@ use crate::admin::{Control, Desk, Doing, ReloadReport};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gateway::Shared;
+use crate::gateway::refusals::Refusals;
 use crate::gateway::snapshot::Snapshot;
 use crate::login::Login;
 use crate::login::accounts::{self, AccountsError, Directory};
 use crate::login::factors::{self, Factors};
-use crate::portal::{Forms, Portal, RingVault};
+use crate::portal::look::Look;
+use crate::portal::{self, Forms, Portal, RingVault};
 use crate::server::EarlyErrors;
 use crate::server::tls::certificates::Resolver;
 use crate::session::StoreKind;
@@ -24,11 +26,14 @@ use crate::session::keyring::KeyRing;
 use crate::storage::Meeting;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::reports::Reports;
 
 /// The parts of a running gateway that an administrator reaches.
 pub(super) struct Running {
     /// The configuration in force; locked for the length of a reload.
     pub current: Mutex<Config>,
+    /// The one that sockets, threads and open files were made from.
+    pub started: Config,
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub early: Arc<ArcSwap<EarlyErrors>>,
     pub engine: Engine,
@@ -39,6 +44,7 @@ pub(super) struct Running {
     pub certificates: Arc<Resolver>,
     pub audit: Audit,
     pub metrics: Metrics,
+    pub reports: Reports,
     pub clock: Clock,
     pub reload_succeeded: AtomicBool,
 }
@@ -49,6 +55,7 @@ impl Running {
         config: Config,
         ring: KeyRing,
         directory: Option<Directory>,
+        look: Arc<Look>,
         certificates: Arc<Resolver>,
         clock: Clock,
     ) -> Result<Self, Problems> {
@@ -61,6 +68,9 @@ impl Running {
         let opening = Login::open(&config.login, directory, &meeting, clock.clone(), audit.clone());
         let (login, forms) = tokio::join!(opening, Forms::at(&meeting));
         let login = Arc::new(login.map_err(Problems::one)?);
+        if let Err(error) = login.forget_who_is_gone(&config.login).await {
+            tracing::warn!(%error, "second factors of people who are gone may be left; reload to try again");
+        }
         let vault = Arc::new(RingVault::new(engine.clone()));
         let factors = Factors::new(login.factor_store(), vault, login.hasher(), clock.clone(), audit.clone());
         seal_anew(&factors).await?;
@@ -70,15 +80,18 @@ impl Running {
             factors.clone(),
             clock.clone(),
             audit.clone(),
-            config.portal.clone(),
+            portal::Settings { look: Arc::clone(&look), methods: config.login.methods.clone() },
         );
         let portal = portal.keeping(forms);
-        let snapshot = parts::snapshot(&config, None)?;
+        let snapshot = parts::snapshot(&config, look, None)?;
+        let reports = Reports::default();
         Ok(Self {
             early: Arc::new(ArcSwap::from_pointee(early::responses(&snapshot))),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            started: config.clone(),
             current: Mutex::new(config),
-            desk: Desk::new(engine.clone(), clock.clone()),
+            desk: Desk::new(engine.clone(), reports.clone(), clock.clone()),
+            reports,
             engine,
             login,
             factors,
@@ -98,6 +111,8 @@ impl Running {
             engine: self.engine.clone(),
             portal: Arc::clone(&self.portal),
             audit: self.audit.clone(),
+            reports: self.reports.clone(),
+            refusals: Refusals::default(),
             clock: self.clock.clone(),
         }
     }

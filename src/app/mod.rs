@@ -7,6 +7,7 @@
 mod at_rest;
 mod control;
 mod early;
+mod outdated;
 mod parts;
 mod reload;
 mod signals;
@@ -43,7 +44,7 @@ pub struct Gateway {
 impl Gateway {
     /// Starts a gateway on the current runtime, which becomes its control runtime.
     pub async fn start(parts: Parts, clock: Clock) -> Result<Self, Problems> {
-        let Parts { config, ring, certificates, directory } = parts;
+        let Parts { config, ring, certificates, directory, look } = parts;
         parts::make_state_dir(&config)?;
         let mut inherited = Inherited::from_environment().map_err(Problems::one)?;
         let listeners = server::listeners::bind(&config.server, &mut inherited).map_err(Problems::one)?;
@@ -52,7 +53,9 @@ impl Gateway {
         let doors = Doors::bind(&config.admin, observers).await.map_err(Problems::one)?;
         let tls = Tls::new(&config.server.tls, certificates).map_err(Problems::one)?;
         let access = access_log(&config)?;
-        let running = Arc::new(Running::open(config, ring, directory, tls.resolver(), clock).await?);
+        let running = Running::open(config, ring, directory, look, tls.resolver(), clock).await?;
+        let running = Arc::new(running);
+        running.end_outdated_sessions().await;
         let settings = running.current.lock().await.server.clone();
         let factory = worker::factory(running.shared(), running.metrics.clone(), access.clone());
         let server = Server::start(listeners, &settings, &tls, factory, Arc::clone(&running.early))

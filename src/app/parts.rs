@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::config::{Config, people};
 use crate::gateway::snapshot::{RequestLimits, Snapshot};
 use crate::login::accounts::Directory;
+use crate::portal::look::Look;
 use crate::proxy::{Upstream, body};
 use crate::server::tls::certificates::Certificates;
 use crate::session::keyring::KeyRing;
@@ -21,6 +23,8 @@ pub struct Parts {
     pub certificates: Certificates,
     /// The accounts, where a file declares them.
     pub directory: Option<Directory>,
+    /// What the pages look like.
+    pub look: Arc<Look>,
 }
 
 impl Parts {
@@ -36,11 +40,14 @@ impl Parts {
             problems.extend(Problems::many(&found).into_lines());
             None
         });
+        let look = Look::load(&config.portal)
+            .map_err(|errors| problems.extend(errors.iter().map(ToString::to_string)))
+            .ok();
         check_state_dir(&config, &mut problems);
         check_upstreams(&config, &mut problems);
-        match (ring, certificates) {
-            (Some(ring), Some(certificates)) if problems.is_empty() => {
-                Ok(Self { config, ring, certificates, directory })
+        match (ring, certificates, look) {
+            (Some(ring), Some(certificates), Some(look)) if problems.is_empty() => {
+                Ok(Self { config, ring, certificates, directory, look: Arc::new(look) })
             }
             _ => Err(Problems(problems)),
         }
@@ -85,7 +92,11 @@ pub(super) fn make_state_dir(config: &Config) -> Result<(), Problems> {
 }
 
 /// The snapshot of a configuration; `before` lends upstreams that stay as they are.
-pub(super) fn snapshot(config: &Config, before: Option<&Snapshot>) -> Result<Snapshot, Problems> {
+pub(super) fn snapshot(
+    config: &Config,
+    look: Arc<Look>,
+    before: Option<&Snapshot>,
+) -> Result<Snapshot, Problems> {
     let limits = &config.server.limits;
     let limits = RequestLimits {
         header_bytes: limits.header_bytes,
@@ -96,7 +107,7 @@ pub(super) fn snapshot(config: &Config, before: Option<&Snapshot>) -> Result<Sna
             min_rate: limits.min_rate,
         },
     };
-    Snapshot::new(&config.gateway, &config.upstreams, &config.portal.path, limits, before)
+    Snapshot::new(&config.gateway, &config.upstreams, look, limits, before)
         .map_err(|error| Problems::one(format!("{}: upstream: {error}", config.file.display())))
 }
 

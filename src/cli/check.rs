@@ -7,9 +7,10 @@ use super::place::ConfigPath;
 use super::report::Failure;
 use crate::app::Parts;
 use crate::clock::Clock;
+use crate::config::quantity::show_duration;
 use crate::gateway::fixed::Fixed;
-use crate::gateway::handling::{Caching, Handling};
-use crate::gateway::{Access, Route};
+use crate::gateway::handling::{BodyBound, Caching, Handling};
+use crate::gateway::{Access, Activity, Route, Second};
 
 pub(super) fn run(config: &ConfigPath) -> Result<String, Failure> {
     let file = config.find()?;
@@ -36,8 +37,29 @@ fn describe(route: &Route) -> String {
     }
     push_list(&mut line, "methods", &route.methods);
     push_list(&mut line, "networks", &route.networks);
+    push_list(&mut line, "hours", route.hours.as_slice());
+    push_demands(&mut line, route);
+    push_list(&mut line, "only reports", &route.report_only);
     push_handling(&mut line, &route.handling);
     line
+}
+
+fn push_demands(line: &mut String, route: &Route) {
+    let factor = match route.demand.second {
+        Second::NotAsked => None,
+        Second::Any => Some("true"),
+        Second::Passkey => Some("passkey"),
+    };
+    push_list(line, "mfa", factor.as_slice());
+    push_list(line, "fresh", route.demand.fresh.map(show_duration).as_slice());
+    if route.activity == Activity::Navigation {
+        line.push_str("  activity: navigation");
+    }
+    match route.handling.body {
+        BodyBound::AsElsewhere => {}
+        BodyBound::None => line.push_str("  body_bytes: any"),
+        BodyBound::Bytes(bytes) => push_list(line, "body_bytes", &[bytes]),
+    }
 }
 
 fn push_handling(line: &mut String, handling: &Handling) {

@@ -8,10 +8,11 @@ use http::{Method, Uri};
 use super::names;
 use super::place::ConfigPath;
 use super::report::Failure;
+use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::config::quantity::show_duration;
-use crate::gateway::explain::{Explanation, Hypothesis, Verdict, explain};
-use crate::gateway::{Demand, Second, snapshot};
+use crate::gateway::explain::{Ago, Explanation, Hypothesis, Moment, Verdict, explain};
+use crate::gateway::{Second, rule_text, snapshot};
 use crate::identity::{Factor, Identity};
 
 /// Say which route and which rule decide on a request.
@@ -30,6 +31,16 @@ pub(super) struct Explain {
     /// What they showed a moment ago; may be given more than once
     #[arg(long, value_name = "FACTOR", value_enum, requires = "user")]
     shown: Vec<Shown>,
+    /// They showed a second factor when they signed in
+    #[arg(long, requires = "user")]
+    mfa: bool,
+    /// What they showed, they showed a moment ago
+    #[arg(long, requires = "user")]
+    fresh: bool,
+    /// The time, as in `2026-11-21 22:00` by the clocks of the route's time zone (UTC where it has none), or
+    /// with an offset, as in `2026-11-21T22:00:00+01:00` [default: now]
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
     /// The client's address
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     from: IpAddr,
@@ -68,15 +79,38 @@ impl Explain {
             .parse()
             .map_err(|error| Failure::usage(format!("`{}` is not an address: {error}", self.url)))?;
         let identity = self.identity()?;
-        let shown = self.shown.iter().map(|&shown| shown.into()).collect();
-        let hypothesis =
-            Hypothesis { method: &method, url: &url, identity: identity.as_ref(), shown, client: self.from };
+        let hypothesis = Hypothesis {
+            method: &method,
+            url: &url,
+            identity: identity.as_ref(),
+            shown: self.proofs(),
+            client: self.from,
+            at: self.moment()?,
+        };
         let routes = snapshot::route_table(&config.gateway, &[]);
         let explanation = explain(&routes, &config.portal.path, &hypothesis);
         if self.json {
             return as_json(&explanation, &config);
         }
         Ok(describe(&explanation, &config))
+    }
+
+    /// Long ago they signed in by a password, and a moment ago they showed what is said.
+    fn proofs(&self) -> Vec<(Factor, Ago)> {
+        let at_login = if self.fresh { Ago::Moment } else { Ago::Long };
+        let second = self.mfa.then_some((Factor::Totp, at_login));
+        let shown = self.shown.iter().map(|&shown| (shown.into(), Ago::Moment));
+        std::iter::once((Factor::Password, at_login)).chain(second).chain(shown).collect()
+    }
+
+    fn moment(&self) -> Result<Moment, Failure> {
+        let Some(text) = &self.at else { return Ok(Moment::Exact(Clock::system().now())) };
+        if let Ok(exact) = text.parse::<jiff::Timestamp>() {
+            return Ok(Moment::Exact(Timestamp::from_millis(exact.as_millisecond())));
+        }
+        text.parse()
+            .map(Moment::Local)
+            .map_err(|_| Failure::usage(format!("`{text}` is no time; write it as in `2026-11-21 22:00`")))
     }
 
     fn identity(&self) -> Result<Option<Identity>, Failure> {
@@ -92,28 +126,20 @@ fn describe(explanation: &Explanation, config: &Config) -> String {
         || "-".to_owned(),
         |route| {
             format!(
-                "{}{} ({}:{}), access = {}{}",
+                "{}{} ({}:{}), {}",
                 route.host,
                 route.path,
                 config.file.display(),
                 route.line,
-                route.access,
-                demand(route.demand)
+                rule_text::line(route)
             )
         },
     );
-    format!("read as  {canonical}\nroute    {route}\nresult   {}\n", explanation.verdict)
-}
-
-/// As in a configuration, behind what comes before it.
-fn demand(demand: Demand) -> String {
-    let mfa = match demand.second {
-        Second::NotAsked => "",
-        Second::Any => ", mfa = true",
-        Second::Passkey => ", mfa = \"passkey\"",
+    let instead = match &explanation.instead {
+        Some(instead) => format!("instead  {instead}, if the rule did not only report\n"),
+        None => String::new(),
     };
-    let fresh = demand.fresh.map(|fresh| format!(", fresh = \"{}\"", show_duration(fresh)));
-    format!("{mfa}{}", fresh.unwrap_or_default())
+    format!("read as  {canonical}\nroute    {route}\nresult   {}\n{instead}", explanation.verdict)
 }
 
 fn as_json(explanation: &Explanation, config: &Config) -> Result<String, Failure> {
@@ -128,6 +154,7 @@ fn as_json(explanation: &Explanation, config: &Config) -> Result<String, Failure
                 Second::Passkey => serde_json::Value::from("passkey"),
             },
             "fresh": route.demand.fresh.map(show_duration),
+            "rule": rule_text::line(route),
             "file": config.file.display().to_string(),
             "line": route.line,
         })
@@ -140,6 +167,7 @@ fn as_json(explanation: &Explanation, config: &Config) -> Result<String, Failure
         "read_as": explanation.canonical,
         "route": route,
         "result": explanation.verdict.to_string(),
+        "instead": explanation.instead.as_ref().map(ToString::to_string),
         "forwarded_for": forwarded_for,
     });
     serde_json::to_string_pretty(&value).map(|text| text + "\n").map_err(Failure::failed)

@@ -14,9 +14,11 @@ mod quickstart;
 mod reload;
 mod report;
 mod reset;
+mod rules;
 mod run;
 mod sessions;
 mod span;
+mod templates;
 mod users;
 
 use std::process::ExitCode;
@@ -41,8 +43,10 @@ fn dispatch(arguments: Arguments) -> Result<Done, Failure> {
         Command::Check => check::run(&config),
         Command::Reload => reload::run(&config),
         Command::Explain(explain) => explain.run(&config),
+        Command::Report(report) => report.run(&config),
         Command::Keys(keys) => keys.run(&config),
         Command::Users(users) => users.run(&config),
+        Command::Templates(templates) => templates.run(),
         Command::Sessions(sessions) => sessions.run(&config),
         Command::Cookie(cookie) => return cookie.run(&config).map(Done::Judged),
     };
@@ -72,6 +76,10 @@ enum Command {
     Reload,
     /// Say which route and which rule decide on a request
     Explain(explain::Explain),
+    /// Say what rules that only report would have refused, by route, rule and user
+    Report(rules::Report),
+    /// Write the templates of the gateway's own pages into a folder, to change them there
+    Templates(templates::Templates),
     /// The keys that sign cookies and seal sessions
     Keys(keys::Keys),
     /// The accounts that may sign in

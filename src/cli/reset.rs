@@ -1,5 +1,6 @@
 //! `vestibule users reset`: a one-time link for who lost their password or their second factors.
 //!
+//! Whose account is declared in a file gets the password there; their second factors are removed at once.
 //! Invariant: the link is printed once; the database holds a hash of what is in it.
 
 use std::net::SocketAddr;
@@ -23,7 +24,8 @@ pub(super) struct Reset {
     /// How long the link may be used
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     expires: Duration,
-    /// Remove the account's second factors and recovery codes when the link is used
+    /// Remove the account's second factors and recovery codes when the link is used; at once, and without a link,
+    /// where accounts are declared in a file
     #[arg(long)]
     remove_factors: bool,
     /// The host in the link [default: that of the first route that names one]

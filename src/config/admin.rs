@@ -7,7 +7,8 @@ use crate::admin::Config;
 use super::address::socket;
 use super::path::file_in;
 use super::problem::Wrong;
-use super::read::Section;
+use super::read::{Empty, Section};
+use super::route::group;
 use super::server::Server;
 
 /// Reads `[admin]`; the socket is relative to `server.state_dir`.
@@ -18,6 +19,7 @@ pub(super) fn read(root: &mut Section<'_>, server: &Server) -> Config {
         Config {
             socket: socket.unwrap_or_else(|| server.state_dir.join("admin.sock")),
             listen: listen.unwrap_or_else(|| Some(SocketAddr::from(([127, 0, 0, 1], PORT)))),
+            groups: section.list("groups", Empty::Allowed, group).unwrap_or_default(),
         }
     })
 }

@@ -149,6 +149,14 @@ mod tests {
     }
 
     #[test]
+    fn another_place_for_the_factors_of_declared_accounts_needs_a_restart() {
+        let login = "[login]\nfactors = \"sqlite:one.db\"\n[login.password]\nusers = \"file:users.toml\"\n";
+        let declared = FULL.replace("[login.throttle]", &format!("{login}[login.throttle]"));
+        let change = Change::between(&config(&declared), &config(&declared.replace("one.db", "two.db")));
+        assert_eq!((change.changed, change.restart_needed), (vec!["login"], vec!["login.factors"]));
+    }
+
+    #[test]
     fn limits_of_a_body_are_taken_over_at_once_and_those_of_a_head_are_not() {
         assert!(change("body_stall = \"30s\"", "body_stall = \"31s\"").restart_needed.is_empty());
         let change = change("header_count = 100", "header_count = 128");

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::identity::AuthMethod;
 use crate::login::accounts::{Declared, Form, Place};
 use crate::login::{Config, Rate, ThrottleConfig, factors};
 use crate::session::{self, StoreKind};
@@ -22,10 +23,11 @@ pub(super) fn read(
     session: &session::Config,
 ) -> Config {
     root.within("login", |section| {
-        section.list("methods", Empty::Refused, method);
+        let methods = read_methods(section);
         let users =
             section.within("password", |section| read_users(section, folder, state_dir, &session.store));
         Config {
+            methods,
             factors: read_factors(section, folder, state_dir, (&users, &session.store)),
             users,
             throttle: section.within("throttle", read_throttle),
@@ -33,12 +35,29 @@ pub(super) fn read(
     })
 }
 
-fn method(text: &str) -> Result<(), Wrong> {
-    match text {
-        "password" => Ok(()),
-        _ => Err(Wrong::new(format!("{} is not a login method of this version", quoted(text)))
-            .help("available: `password`")),
+/// In the order in which the login page offers them.
+fn read_methods(section: &mut Section<'_>) -> Vec<AuthMethod> {
+    let Some(methods) = section.list("methods", Empty::Refused, method) else { return BUILT_IN.to_vec() };
+    let twice = methods
+        .iter()
+        .enumerate()
+        .find(|(index, method)| methods.iter().take(*index).any(|one| one == *method));
+    if let Some((_, method)) = twice {
+        section.refuse("methods", Wrong::new(format!("`{}` stands there twice", method.as_str())));
     }
+    methods
+}
+
+fn method(text: &str) -> Result<AuthMethod, Wrong> {
+    let known = BUILT_IN.iter().find(|method| method.as_str() == text);
+    known.copied().ok_or_else(|| {
+        if text == AuthMethod::Passkey.as_str() {
+            return Wrong::new("this program was built without passkeys")
+                .help("build it with `--features passkeys`");
+        }
+        Wrong::new(format!("{} is not a login method of this version", quoted(text)))
+            .help("available: `password`, `passkey`")
+    })
 }
 
 fn read_users(section: &mut Section<'_>, folder: &Path, state_dir: &Path, store: &StoreKind) -> Place {
@@ -142,6 +161,11 @@ fn read_throttle(section: &mut Section<'_>) -> ThrottleConfig {
 }
 
 const FACTORS: Keys = Keys { here: "factors", file: "factors_file", env: "factors_env" };
+/// The login methods of this program, in the order in which they are offered unless it is told otherwise.
+#[cfg(feature = "passkeys")]
+const BUILT_IN: [AuthMethod; 2] = [AuthMethod::Password, AuthMethod::Passkey];
+#[cfg(not(feature = "passkeys"))]
+const BUILT_IN: [AuthMethod; 1] = [AuthMethod::Password];
 
 const USERS: Keys = Keys { here: "users", file: "users_file", env: "users_env" };
 

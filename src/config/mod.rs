@@ -12,6 +12,7 @@ mod admin;
 pub mod change;
 mod handling;
 mod headers;
+mod hours;
 mod identity;
 mod keys;
 mod kind;
@@ -24,6 +25,7 @@ pub mod problem;
 pub mod quantity;
 mod read;
 mod reader;
+mod report_only;
 mod route;
 mod secret_text;
 mod server;
@@ -102,18 +104,20 @@ impl Config {
         let session = session::read(root, folder, &server.state_dir);
         let login = login::read(root, folder, &server.state_dir, &session);
         let upstreams = upstream::read(root, folder);
-        let portal = portal::read(root);
+        let portal = portal::read(root, folder);
         let routes = route::read(root, &upstreams, &portal.path);
+        let admin = admin::read(root, &server);
         let gateway = crate::gateway::Config {
             routes,
             identity: identity::read(root),
             headers: headers::read(root),
             trusted_proxies: server.trusted_proxies.clone(),
             forwarded_by: server.forwarded_by,
+            administrators: admin.groups.clone(),
         };
         Self {
             file: path.to_owned(),
-            admin: admin::read(root, &server),
+            admin,
             telemetry: log::read(root, &server.state_dir),
             state_dir: server.state_dir.clone(),
             server: server.into_config(tls),

@@ -90,6 +90,11 @@ impl<'a> Section<'a> {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
+    /// Whether the file gives `key` as a table.
+    pub(super) fn is_table(&self, key: &str) -> bool {
+        self.value(key).is_some_and(|value| value.get_ref().is_table())
+    }
+
     /// Whether nothing was wrong with any of `keys` so far.
     pub(super) fn is_sound(&self, keys: &[&str]) -> bool {
         !keys.iter().any(|key| self.refused.contains(key))

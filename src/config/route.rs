@@ -15,9 +15,11 @@ use crate::identity::{Group, NameError, UserId};
 
 use super::address::{host_pattern, network};
 use super::handling;
+use super::hours;
 use super::path::{is_within, prefix};
 use super::problem::{Wrong, quoted};
 use super::read::{Empty, Section, Zero};
+use super::report_only;
 use super::upstream::Upstreams;
 
 /// Reads every `[[route]]`; `portal` is the path of the gateway's own pages.
@@ -26,6 +28,7 @@ pub(super) fn read(root: &mut Section<'_>, upstreams: &Upstreams, portal: &str) 
     let routes = root.each("route", |section| {
         let route = read_one(section, upstreams);
         check_place(section, &route, portal, &mut seen);
+        let route = Route { report_only: report_only::read(section, &route), ..route };
         Arc::new(route)
     });
     if routes.is_empty() && root.is_sound(&["route"]) {
@@ -56,11 +59,25 @@ fn read_one(section: &mut Section<'_>, upstreams: &Upstreams) -> Route {
     let networks = section.list("networks", Empty::Refused, network).unwrap_or_default();
     let activity = section.one_of("activity", Activity::Any, &ACTIVITIES, &[]);
     let demand = read_demand(section);
+    let hours = hours::read(section).map(Arc::new);
     check_upstream(section, level);
     check_effects(section, level);
     let access = access(level, Who { users, groups });
     let line = section.place().map_or(0, |place| place.line);
-    Route { host, path, upstream, access, methods, networks, demand, activity, handling, line }
+    Route {
+        host,
+        path,
+        upstream,
+        access,
+        methods,
+        networks,
+        demand,
+        hours,
+        report_only: Vec::new(),
+        activity,
+        handling,
+        line,
+    }
 }
 
 fn read_demand(section: &mut Section<'_>) -> Demand {
@@ -111,10 +128,7 @@ fn check_effects(section: &mut Section<'_>, level: Level) {
             let keys = &["users", "groups", "mfa", "fresh", "activity", "no_store", "expiry_notice"];
             (&[keys], "nobody needs to log in")
         }
-        Level::Deny => {
-            let keys = &["users", "groups", "mfa", "fresh", "methods", "networks", "activity"];
-            (&[keys, &handling::KEYS], "nobody passes")
-        }
+        Level::Deny => (&[&OF_PASSING, &handling::KEYS], "nobody passes"),
     };
     let level = LEVELS.iter().find(|(_, other)| *other == level).map_or("", |(name, _)| *name);
     let given: Vec<_> = idle_keys.iter().copied().flatten().filter(|key| section.gives(key)).collect();
@@ -152,7 +166,8 @@ fn user(text: &str) -> Result<UserId, Wrong> {
     UserId::try_from(text).map_err(|error| name_error(text, "user", error))
 }
 
-fn group(text: &str) -> Result<Group, Wrong> {
+/// The name of a group.
+pub(super) fn group(text: &str) -> Result<Group, Wrong> {
     Group::try_from(text).map_err(|error| name_error(text, "group", error))
 }
 
@@ -177,6 +192,20 @@ const LEVELS: [(&str, Level); 4] = [
     ("public", Level::Public),
     ("optional", Level::Optional),
     ("login", Level::Login),
+];
+
+/// What says who of many may pass.
+const OF_PASSING: [&str; 10] = [
+    "users",
+    "groups",
+    "mfa",
+    "fresh",
+    "methods",
+    "networks",
+    "hours",
+    "time_zone",
+    "report_only",
+    "activity",
 ];
 
 const ACTIVITIES: [(&str, Activity); 2] = [("any", Activity::Any), ("navigation", Activity::Navigation)];

@@ -64,8 +64,10 @@ pub fn rejected(snapshot: &Snapshot, reject: &Reject, record: &mut Record) -> Re
         _ => record.reason,
     };
     tracing::debug!(request_id = %record.request_id, reason = reject.reason(), "request not served");
-    let mut response = error_page::response(snapshot, reject, record.format, record);
-    reject.add_headers(response.headers_mut());
+    let mut response = error_page::response(snapshot, reject, record);
+    if !matches!(record.format, Format::Grpc(_)) || answer.status == StatusCode::BAD_REQUEST {
+        reject.add_headers(response.headers_mut());
+    }
     own(snapshot, response)
 }
 
@@ -104,7 +106,8 @@ pub fn ask_login<B>(
 pub fn ask_login_again(portal: &str, record: &mut Record) -> Result<Response<Bytes>, Reject> {
     record.outcome = Outcome::LoginNeeded;
     let has_no_body = matches!(*record.method(), Method::GET | Method::HEAD);
-    let Some(target) = record.target().filter(|_| has_no_body && record.format == Format::Html) else {
+    let Some(target) = record.target().filter(|_| has_no_body && matches!(record.format, Format::Html(_)))
+    else {
         return Err(Reject::LoginNeeded(format!("{portal}/login")));
     };
     let next = ReturnTo::of(target);

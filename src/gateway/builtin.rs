@@ -4,9 +4,11 @@
 //! proxy would send it.
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, header};
 
+use super::snapshot::Snapshot;
 use crate::identity::Identity;
+use crate::portal::languages::Language;
 use crate::portal::{self, BuiltinPage, Place};
 
 /// Shows a request that is ready to be forwarded.
@@ -14,15 +16,18 @@ use crate::portal::{self, BuiltinPage, Place};
 pub(super) fn page<B>(
     request: &Request<B>,
     identity: Option<&Identity>,
-    place: Place<'_>,
+    snapshot: &Snapshot,
+    host: &str,
 ) -> Response<Bytes> {
+    let look = &snapshot.look;
+    let language = Language::wanted(request.headers().get(header::ACCEPT_LANGUAGE), look.language());
     let headers: Vec<(String, String)> = request
         .headers()
         .iter()
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect();
     portal::builtin(&BuiltinPage {
-        place,
+        place: Place { look, host, language },
         identity,
         method: request.method().as_str(),
         target: request.uri().path_and_query().map_or("/", |target| target.as_str()),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::Activity;
 use super::decision::{self, Caller, Guest};
 use super::record::Record;
+use super::{Access, Activity, Gateway, Route};
 use crate::session::binding::Device;
 use crate::session::engine::{self, Engine, Presented, Resumed, Visit};
 use crate::session::record::Session;
@@ -32,6 +32,32 @@ impl CallerState {
             Self::Known(session) => Caller::Known(session.identity(), session.proofs()),
             Self::Unknown => Caller::Unknown,
         }
+    }
+}
+
+impl Gateway {
+    /// Who is asking. A public route never waits for a store: there nobody is known.
+    pub(super) async fn caller(
+        &self,
+        route: &Route,
+        headers: &HeaderMap,
+        record: &mut Record,
+    ) -> CallerState {
+        let engine = &self.shared.engine;
+        let takes_guests = matches!(route.access, Access::Public | Access::Optional) && engine.takes_guests();
+        let takes_sessions = matches!(route.access, Access::Optional | Access::Login(_));
+        if !takes_guests && !takes_sessions {
+            return CallerState::Guest(Guest::New);
+        }
+        let presented = engine.present(headers);
+        let mut caller = CallerState::Guest(Guest::New);
+        if takes_sessions {
+            caller = find(engine, &presented, headers, route.activity, record).await;
+        }
+        if takes_guests {
+            recognise(engine, &presented, headers, record);
+        }
+        caller
     }
 }
 

@@ -5,11 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{Method, Request, StatusCode, Uri, header};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 use super::Route;
 use super::canonical::{Ambiguity, Canonical};
-use super::decision::{self, Caller, Decision, Forbidden, Guest, Missing, Question};
+use super::decision::{self, Caller, Denial, Forbidden, Guest, Missing, Question};
 use super::fixed::Fixed;
+use super::hours::Hours;
 use super::maintenance;
 use super::route::RouteTable;
 use crate::clock::Timestamp;
@@ -25,14 +28,47 @@ pub struct Hypothesis<'a> {
     pub url: &'a Uri,
     /// Who asks; none for a guest.
     pub identity: Option<&'a Identity>,
-    /// What they showed a moment ago.
-    pub shown: Vec<Factor>,
+    /// What they showed in their session, and when.
+    pub shown: Vec<(Factor, Ago)>,
     /// From where.
     pub client: IpAddr,
+    /// When.
+    pub at: Moment,
+}
+
+/// How long ago something was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ago {
+    /// A moment.
+    Moment,
+    /// Longer than any route takes for fresh.
+    Long,
+}
+
+/// A point of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// This one.
+    Exact(Timestamp),
+    /// What the clocks of the route's time zone show; UTC where it has none.
+    Local(DateTime),
+}
+
+impl Moment {
+    fn on(self, route: &Route) -> Timestamp {
+        let in_utc = || Hours::new(Vec::new(), TimeZone::UTC);
+        match self {
+            Self::Exact(time) => time,
+            Self::Local(local) => {
+                let point = route.hours.as_ref().map_or_else(|| in_utc().at(local), |hours| hours.at(local));
+                point.unwrap_or_default()
+            }
+        }
+    }
 }
 
 /// What would happen, and which route decides.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Explanation {
     /// The host and path that the decision is made on; none for a malformed request.
     pub canonical: Option<String>,
@@ -40,6 +76,21 @@ pub struct Explanation {
     pub route: Option<Arc<Route>>,
     /// What would happen.
     pub verdict: Verdict,
+    /// What would happen if the rule did not only report, where that is something else.
+    pub instead: Option<Verdict>,
+}
+
+impl Explanation {
+    /// Why the rule of `route` has something against a request that came at `now`.
+    #[must_use]
+    pub fn of(canonical: &Canonical, route: &Arc<Route>, denial: Denial, now: Timestamp) -> Self {
+        Self {
+            canonical: Some(shown(canonical)),
+            route: Some(Arc::clone(route)),
+            verdict: Verdict::of(denial, route, now),
+            instead: None,
+        }
+    }
 }
 
 /// What would happen.
@@ -67,8 +118,30 @@ pub enum Verdict {
     StepUp(Missing),
     /// 403.
     Forbidden(Forbidden),
+    /// 403 until then, in words, if that is known.
+    Closed(Option<String>),
     /// 405.
     MethodNotAllowed,
+    /// 503: the session store did not answer.
+    Unavailable,
+}
+
+impl Verdict {
+    /// What the rule of `route` has against a request that came at `now`.
+    #[must_use]
+    pub fn of(denial: Denial, route: &Route, now: Timestamp) -> Self {
+        match denial {
+            Denial::AskLogin(_) => Self::LoginNeeded,
+            Denial::StepUp(missing, _) => Self::StepUp(missing),
+            Denial::Forbid(Forbidden::Hours) => {
+                let opens = |hours: &Arc<Hours>| hours.open_after(now).map(|opens| hours.show(opens));
+                Self::Closed(route.hours.as_ref().and_then(opens))
+            }
+            Denial::Forbid(why) => Self::Forbidden(why),
+            Denial::MethodNotAllowed => Self::MethodNotAllowed,
+            Denial::Unavailable => Self::Unavailable,
+        }
+    }
 }
 
 /// What a backend would get.
@@ -113,7 +186,12 @@ impl fmt::Display for Verdict {
                 }
             ),
             Self::Forbidden(why) => write!(f, "refused with 403: {}", why.as_str()),
+            Self::Closed(opens) => {
+                write!(f, "refused with 403: {}", Forbidden::Hours.as_str())?;
+                opens.as_ref().map_or(Ok(()), |opens| write!(f, "; it opens again at {opens}"))
+            }
             Self::MethodNotAllowed => f.write_str("refused with 405: the route does not list this method"),
+            Self::Unavailable => f.write_str("refused with 503: the session store did not answer"),
         }
     }
 }
@@ -137,22 +215,35 @@ pub fn explain(routes: &RouteTable, portal: &str, hypothesis: &Hypothesis<'_>) -
     let canonical = match canonical(hypothesis) {
         Ok(canonical) => canonical,
         Err(reason) => {
-            return Explanation { canonical: None, route: None, verdict: Verdict::Malformed(reason) };
+            let verdict = Verdict::Malformed(reason);
+            return Explanation { canonical: None, route: None, verdict, instead: None };
         }
     };
     let place = routes.find(canonical.host(), canonical.path());
-    let (route, verdict) = match place {
-        _ if hypothesis.method == Method::TRACE => (None, Verdict::MethodNotAllowed),
-        _ if super::snapshot::below(portal, canonical.path()).is_some() => (None, Verdict::Portal),
-        None => (None, Verdict::NoRoute),
+    let decided = |verdict| (verdict, None);
+    let (route, (verdict, instead)) = match place {
+        _ if hypothesis.method == Method::TRACE => (None, decided(Verdict::MethodNotAllowed)),
+        _ if super::snapshot::below(portal, canonical.path()).is_some() => (None, decided(Verdict::Portal)),
+        None => (None, decided(Verdict::NoRoute)),
         Some(place) => {
             let refused = canonical.ambiguity.filter(|_| !routes.is_open(canonical.host()));
-            let verdict =
-                refused.map_or_else(|| verdict(&place.route, &canonical, hypothesis), Verdict::Ambiguous);
-            (Some(Arc::clone(&place.route)), verdict)
+            let verdicts = match refused {
+                Some(ambiguity) => decided(Verdict::Ambiguous(ambiguity)),
+                None => verdicts(&place.route, &canonical, hypothesis),
+            };
+            (Some(Arc::clone(&place.route)), verdicts)
         }
     };
-    Explanation { canonical: Some(format!("{}{}", canonical.host(), canonical.path())), route, verdict }
+    Explanation { canonical: Some(shown(&canonical)), route, verdict, instead }
+}
+
+/// Host and path, without the query, of a length that can be kept.
+fn shown(canonical: &Canonical) -> String {
+    let path = canonical.path();
+    let end = path.floor_char_boundary(SHOWN_BYTES);
+    let (path, rest) = path.split_at_checked(end).unwrap_or((path, ""));
+    let more = if rest.is_empty() { "" } else { "..." };
+    format!("{}{path}{more}", canonical.host())
 }
 
 fn canonical(hypothesis: &Hypothesis<'_>) -> Result<Canonical, String> {
@@ -167,27 +258,34 @@ fn canonical(hypothesis: &Hypothesis<'_>) -> Result<Canonical, String> {
     Canonical::of(&request).map_err(|malformed| malformed.to_string())
 }
 
-fn verdict(route: &Route, canonical: &Canonical, hypothesis: &Hypothesis<'_>) -> Verdict {
+/// What would happen, and what if the rule did not only report.
+fn verdicts(route: &Route, canonical: &Canonical, hypothesis: &Hypothesis<'_>) -> (Verdict, Option<Verdict>) {
     if maintenance::closed(route, hypothesis.client).is_some() {
-        return Verdict::Maintenance;
+        return (Verdict::Maintenance, None);
     }
-    // Long ago they signed in by a password, and a moment ago they showed what is said.
-    let (long_ago, now) = (Timestamp::default(), Timestamp::from_millis(i64::MAX));
-    let proofs = Proofs::default().with(Factor::Password, long_ago);
-    let proofs = hypothesis.shown.iter().fold(proofs, |proofs, factor| proofs.with(*factor, now));
+    let now = hypothesis.at.on(route);
+    let time = |ago| match ago {
+        Ago::Moment => now,
+        Ago::Long => Timestamp::default(),
+    };
+    let proofs = hypothesis
+        .shown
+        .iter()
+        .fold(Proofs::default(), |proofs, &(factor, ago)| proofs.with(factor, time(ago)));
     let known = |identity| Caller::Known(identity, proofs);
     let caller = hypothesis.identity.map_or(Caller::Guest(Guest::New), known);
     let (method, client) = (hypothesis.method, hypothesis.client);
-    match decision::decide(Question { route, method, client, caller, now }) {
-        Decision::Allow(permit) => allowed(route, canonical, permit.identity()),
-        Decision::AskLogin(_) | Decision::Unavailable => Verdict::LoginNeeded,
-        Decision::StepUp(missing) => Verdict::StepUp(missing),
-        Decision::Forbid(why) => Verdict::Forbidden(why),
-        Decision::MethodNotAllowed => Verdict::MethodNotAllowed,
+    match decision::decide(Question { route, method, client, caller, now, fresh_at: now }) {
+        Ok(permit) => {
+            let instead = permit.spared().map(|denial| Verdict::of(denial, route, now));
+            (passed(route, canonical, permit.identity()), instead)
+        }
+        Err(denial) => (Verdict::of(denial, route, now), None),
     }
 }
 
-fn allowed(route: &Route, canonical: &Canonical, identity: Option<&Identity>) -> Verdict {
+/// What becomes of a request that passes.
+fn passed(route: &Route, canonical: &Canonical, identity: Option<&Identity>) -> Verdict {
     let rewrite = &route.handling.rewrite;
     match &route.handling.fixed {
         Some(Fixed::Redirect(redirect)) => {
@@ -203,3 +301,6 @@ fn allowed(route: &Route, canonical: &Canonical, identity: Option<&Identity>) ->
         }),
     }
 }
+
+/// Bytes of a path that are kept and shown.
+const SHOWN_BYTES: usize = 512;

@@ -30,7 +30,7 @@ fn left<B>(request: &Request<B>) -> Option<u32> {
 
 /// What passes here; where the route names no methods, those of RFC 9110 that we forward.
 fn answer(allowed: &[Method]) -> Response<Bytes> {
-    let names = if allowed.is_empty() { EVERY.into() } else { super::allowed(allowed) };
+    let names = if allowed.is_empty() { EVERY.into() } else { super::denied::allowed(allowed) };
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
     if let Ok(names) = HeaderValue::try_from(names) {

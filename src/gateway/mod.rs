@@ -9,27 +9,34 @@
 mod aftercare;
 pub mod answers;
 mod arrival;
+mod barrier;
 pub mod body;
 mod builtin;
 pub mod caller;
 pub mod canonical;
 pub mod decision;
+mod denied;
 pub mod error_page;
 pub mod explain;
+mod explanation_page;
 pub mod fixed;
 mod form;
+mod grpc;
 pub mod handling;
+pub mod hours;
 pub mod identity_headers;
 mod interrupted;
 pub mod maintenance;
 mod max_forwards;
 mod notice;
 pub mod record;
+pub mod refusals;
 pub mod reject;
 pub mod repair;
 pub mod request_id;
 pub mod rewrite;
 pub mod route;
+pub mod rule_text;
 pub mod security_headers;
 mod settings;
 pub mod snapshot;
@@ -56,11 +63,11 @@ pub use self::settings::{
 
 use self::aftercare::Aftercare;
 use self::body::ResponseBody;
-use self::caller::CallerState;
 use self::canonical::Canonical;
-use self::decision::{Decision, Forbidden, Guest, Permit, Question};
+use self::decision::{Permit, Question};
 use self::notice::Notice;
 use self::record::{Journal, Record};
+use self::refusals::Refusals;
 use self::reject::Reject;
 use self::request_id::RequestIds;
 use self::route::{Backend, Place};
@@ -73,8 +80,9 @@ use crate::proxy::headers::Forwarded;
 use crate::proxy::{self, Pools};
 use crate::session::engine::Engine;
 use crate::session::{Guests, cookie};
-use crate::telemetry::audit::{Audit, Event, EventKind};
-use crate::telemetry::metrics::{Outcome, StreamEnd};
+use crate::telemetry::audit::Audit;
+use crate::telemetry::metrics::Outcome;
+use crate::telemetry::reports::Reports;
 
 /// What all workers share.
 #[derive(Clone)]
@@ -87,6 +95,10 @@ pub struct Shared {
     pub portal: Arc<Portal>,
     /// The security events.
     pub audit: Audit,
+    /// What rules would have refused, had they not been told only to report it.
+    pub reports: Reports,
+    /// Why requests were refused lately.
+    pub refusals: Refusals,
     /// The time.
     pub clock: Clock,
 }
@@ -114,7 +126,7 @@ impl Gateway {
     #[must_use]
     pub fn new(shared: Shared, journal: Journal) -> Self {
         let counters = Arc::clone(&journal.counters);
-        let streams = Streams::new(shared.engine.clone(), Arc::clone(&shared.snapshot), counters);
+        let streams = Streams::new(&shared, counters);
         Self {
             shared,
             pools: Rc::new(Pools::new()),
@@ -192,8 +204,11 @@ impl Gateway {
         snapshot.identity.strip(request.headers_mut());
         if let Some(page) = snapshot.portal_page(canonical.path()) {
             record.outcome = Outcome::Portal;
-            let answer = Box::pin(self.portal_page(page, &canonical, request, record));
-            return answer.await.map(Answered::Own);
+            let answer = match page.strip_prefix(explanation_page::FOLDER) {
+                Some(id) => self.show_explanation(snapshot, id, &canonical, request, record).await,
+                None => Box::pin(self.portal_page(page, &canonical, request, record)).await,
+            };
+            return answer.map(Answered::Own);
         }
         let place = snapshot.routes.find(canonical.host(), canonical.path()).ok_or(Reject::NotFound)?;
         refuse_ambiguity(snapshot, &canonical)?;
@@ -205,48 +220,17 @@ impl Gateway {
             client: record.client,
             caller: caller.as_caller(),
             now: record.time(),
+            fresh_at: record.time(),
         };
         match decision::decide(question) {
-            Decision::Allow(permit) => {
+            Ok(permit) => {
+                self.note_spared(&place.route, &permit, &canonical, record);
                 self.forward(snapshot, place, &permit, &canonical, request, peer, record).await
             }
-            Decision::AskLogin(guest) => {
-                record.outcome = Outcome::LoginNeeded;
-                let asked = answers::ask_login(&snapshot.portal, guest, &canonical, &request);
-                let page = format!("/login?reason={}", portal::REASON_EXPIRED);
-                Box::pin(self.or_keep(snapshot, asked, &page, request, record)).await
-            }
-            Decision::StepUp(missing) => {
-                record.outcome = Outcome::LoginNeeded;
-                let asked = answers::ask_confirm(&snapshot.portal, missing, &canonical, &request);
-                let page = format!("/confirm?for={}", missing.as_str());
-                Box::pin(self.or_keep(snapshot, asked, &page, request, record)).await
-            }
-            Decision::Forbid(why) => Err(self.forbid(why, record)),
-            Decision::MethodNotAllowed => Err(Reject::MethodNotAllowed(allowed(&place.route.methods))),
-            Decision::Unavailable => {
-                Err(Reject::StoreUnavailable("the session store did not answer".to_owned()))
+            Err(denial) => {
+                Box::pin(self.deny(snapshot, &place.route, denial, &canonical, request, record)).await
             }
         }
-    }
-
-    /// A form that cannot follow a redirect is kept, if it can be, until its sender has been on `page`.
-    async fn or_keep(
-        &self,
-        snapshot: &Snapshot,
-        asked: Result<Response<Bytes>, Reject>,
-        page: &str,
-        request: Request<Incoming>,
-        record: &mut Record,
-    ) -> Result<Answered, Reject> {
-        let answer = match asked {
-            Err(reject) => {
-                let portal = (&*self.shared.portal, snapshot.portal.as_str());
-                interrupted::keep_or(reject, portal, page, request, record).await
-            }
-            answer => answer,
-        };
-        answer.map(Answered::Own)
     }
 
     async fn portal_page(
@@ -257,49 +241,17 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<Response<Bytes>, Reject> {
         let (parts, body) = request.into_parts();
-        let body = form::read(body, page).await?;
         let asked = portal::Request {
             method: &parts.method,
             path_below_portal: page,
             query: canonical.target.query(),
             headers: &parts.headers,
-            body,
+            body: Bytes::new(),
             client: record.client,
             request_id: record.request_id.as_str(),
             host: canonical.authority.to_str().unwrap_or_default(),
         };
-        Ok(self.shared.portal.serve(asked).await?)
-    }
-
-    /// Who is asking. A public route never waits for a store: there nobody is known.
-    async fn caller(&self, route: &Route, headers: &http::HeaderMap, record: &mut Record) -> CallerState {
-        let engine = &self.shared.engine;
-        let takes_guests = matches!(route.access, Access::Public | Access::Optional) && engine.takes_guests();
-        let takes_sessions = matches!(route.access, Access::Optional | Access::Login(_));
-        if !takes_guests && !takes_sessions {
-            return CallerState::Guest(Guest::New);
-        }
-        let presented = engine.present(headers);
-        let mut caller = CallerState::Guest(Guest::New);
-        if takes_sessions {
-            caller = caller::find(engine, &presented, headers, route.activity, record).await;
-        }
-        if takes_guests {
-            caller::recognise(engine, &presented, headers, record);
-        }
-        caller
-    }
-
-    fn forbid(&self, why: Forbidden, record: &Record) -> Reject {
-        self.shared.audit.record(Event {
-            user: record.session.as_ref().map(|session| session.identity().user.as_str()),
-            session: record.session.as_ref().map(|session| session.id().to_string()),
-            address: Some(record.client),
-            request_id: Some(record.request_id.as_str()),
-            detail: Some(why.as_str()),
-            ..Event::new(EventKind::AuthorizationFailed)
-        });
-        Reject::Forbidden(why)
+        form::answer(&self.shared.portal, asked, body).await
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one of the phases before")]
@@ -324,18 +276,15 @@ impl Gateway {
             Backend::Upstream(upstream) => upstream,
             Backend::BuiltIn => {
                 record.outcome = Outcome::Fixed;
-                return Ok(Answered::Own(builtin::page(
-                    &request,
-                    permit.identity(),
-                    portal::Place { portal: &snapshot.portal, host: record.host() },
-                )));
+                let page = builtin::page(&request, permit.identity(), snapshot, record.host());
+                return Ok(Answered::Own(page));
             }
             Backend::None => {
                 return Err(Reject::Internal("a route without a backend let a request pass".to_owned()));
             }
         };
         record.upstream = Some(Arc::clone(upstream));
-        record.grant = Some(Grant { canonical: canonical.clone(), generation: snapshot.generation });
+        record.grant = Some(Grant::new(canonical, &place.route, snapshot));
         record.outcome = Outcome::Forwarded;
         let forward = proxy::Forward {
             upstream,
@@ -358,7 +307,10 @@ impl Gateway {
                 aftercare.tend(answer.headers_mut());
                 Ok(Answered::Proxied(answer, notice))
             }
-            Err(end) => ended(end, snapshot, record).map(Answered::Own),
+            Err(end) => {
+                let now = self.shared.clock.now();
+                denied::ended(end, snapshot, &place.route, now, record).map(Answered::Own)
+            }
         }
     }
 
@@ -413,26 +365,9 @@ fn without_backend(
     }
 }
 
-/// What somebody is told whose request was ended while its backend kept it waiting.
-fn ended(end: StreamEnd, snapshot: &Snapshot, record: &mut Record) -> Result<Response<Bytes>, Reject> {
-    record.reason = Some(end.as_str());
-    match end {
-        StreamEnd::SessionEnded => answers::ask_login_again(&snapshot.portal, record),
-        StreamEnd::RuleChanged => Err(Reject::Forbidden(Forbidden::RuleChanged)),
-        StreamEnd::StoreSilent => {
-            Err(Reject::StoreUnavailable("the session store did not answer for too long".to_owned()))
-        }
-    }
-}
-
 /// TRACE echoes cookies back to scripts (ASVS 13.4.4).
 fn refuse_trace(method: &Method) -> Result<(), Reject> {
     if *method == Method::TRACE { Err(Reject::MethodNotAllowed(String::new())) } else { Ok(()) }
-}
-
-fn allowed(methods: &[Method]) -> String {
-    let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
-    names.join(", ")
 }
 
 /// SECURITY: a path that a backend could read differently must not meet a rule that was not meant

@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode, Version};
 
+use super::Route;
 use super::error_page::Format;
 use super::request_id::RequestId;
 use super::streams::Grant;
@@ -21,6 +22,7 @@ use crate::session::record::Session;
 use crate::telemetry::access::AccessWriter;
 use crate::telemetry::access_line::AccessLine;
 use crate::telemetry::metrics::{Outcome, RequestCounters};
+use crate::telemetry::rule::Rule;
 
 /// Where a worker's finished requests are told.
 #[derive(Clone, Debug)]
@@ -50,6 +52,7 @@ impl Journal {
             duration: Duration::ZERO,
             outcome: Outcome::Refused.as_str(),
             reason: Some(unheard.reason),
+            spared: None,
             upstream: None,
             request_id: "-",
         });
@@ -98,12 +101,18 @@ pub struct Record {
     pub renewal: Option<Renewal>,
     /// What it was allowed as, if it was.
     pub grant: Option<Grant>,
+    /// The route that let it not pass, if one did.
+    pub barrier: Option<Arc<Route>>,
     /// The upstream that was asked.
     pub upstream: Option<Arc<Upstream>>,
     /// What was done.
     pub outcome: Outcome,
     /// Why it was refused, failed or ended before its time.
     pub reason: Option<&'static str>,
+    /// The part of the rule that would have refused it, had it not been told only to report that.
+    pub spared: Option<Rule>,
+    /// Whether why it was refused can be looked up by its id.
+    pub is_explained: bool,
     status: StatusCode,
     bytes: u64,
 }
@@ -134,9 +143,12 @@ impl Record {
             guest_cookies: Vec::new(),
             renewal: None,
             grant: None,
+            barrier: None,
             upstream: None,
             outcome: Outcome::Failed,
             reason: None,
+            spared: None,
+            is_explained: false,
             status: StatusCode::INTERNAL_SERVER_ERROR,
             bytes: 0,
         })
@@ -205,6 +217,7 @@ impl Record {
             duration,
             outcome: self.outcome.as_str(),
             reason: self.reason,
+            spared: self.spared,
             upstream: self.upstream.as_ref().map(|upstream| upstream.name()),
             request_id: self.request_id.as_str(),
         });
@@ -215,6 +228,9 @@ impl Drop for Record {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         self.journal.counters.count(self.outcome, self.status.as_u16(), duration, self.bytes);
+        if let Some(rule) = self.spared {
+            self.journal.counters.count_spared(rule);
+        }
         if let Some(access) = &self.journal.access {
             self.line(access, duration);
         }

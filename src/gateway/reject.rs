@@ -1,7 +1,9 @@
-//! Every answer that is an error: its status, what a person reads, and how it is counted.
+//! Every answer that is an error: its status, which words a person reads, and how it is counted.
 //!
 //! Invariant: the match in [`Reject::answer`] has no `_` arm, and nothing in a public text names a
 //! backend, an address or a file.
+
+use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
 
@@ -9,6 +11,7 @@ use super::canonical::{Ambiguity, Malformed};
 use super::decision::Forbidden;
 use super::handling::Maintenance;
 use crate::portal::csrf::Forged;
+use crate::portal::strings::{ErrorWords, Errors};
 use crate::portal::{CHALLENGE, PortalError};
 use crate::proxy::{ForwardError, LargestPart, Unproven};
 use crate::telemetry::metrics::Outcome;
@@ -39,6 +42,8 @@ pub enum Reject {
     StepUpNeeded(String),
     /// Somebody is signed in (or it does not matter who) and may not pass.
     Forbidden(Forbidden),
+    /// The route is closed at this hour.
+    Closed(Closed),
     /// The session store or the account database did not answer, and what it said.
     StoreUnavailable(String),
     /// A part of ours has too much to do, and which.
@@ -55,19 +60,24 @@ pub enum Reject {
     Internal(String),
 }
 
+/// When a route that is closed at this hour opens again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// When, for people; none if that is not known.
+    pub opens: Option<String>,
+    /// How long until then.
+    pub wait: Option<Duration>,
+}
+
 /// What a person and a program are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Answer {
     /// The status code.
     pub status: StatusCode,
     /// A stable word for programs.
     pub code: &'static str,
-    /// What happened, in a few words.
-    pub title: &'static str,
-    /// What happened, in a sentence.
-    pub happened: &'static str,
-    /// What to do about it.
-    pub advice: &'static str,
+    /// The words of a language for it.
+    pub words: fn(&Errors) -> &ErrorWords,
     /// How it is counted.
     pub outcome: Outcome,
 }
@@ -86,6 +96,7 @@ impl Reject {
             Self::LoginNeeded(_) => LOGIN_NEEDED,
             Self::StepUpNeeded(_) => STEP_UP_NEEDED,
             Self::Forbidden(_) => FORBIDDEN,
+            Self::Closed(_) => CLOSED,
             Self::StoreUnavailable(_) => STORE_UNAVAILABLE,
             Self::Busy(_) => BUSY,
             Self::FormTooLarge => BODY_TOO_LARGE,
@@ -112,6 +123,10 @@ impl Reject {
             Self::Maintenance(maintenance) => {
                 let seconds = maintenance.retry_after.as_secs().max(1);
                 (header::RETRY_AFTER, Some(HeaderValue::from(seconds)))
+            }
+            Self::Closed(Closed { wait: Some(wait), .. }) => {
+                let seconds = wait.as_millis().div_ceil(1000);
+                (header::RETRY_AFTER, HeaderValue::try_from(seconds.to_string()).ok())
             }
             _ if self.answer().status == StatusCode::SERVICE_UNAVAILABLE => {
                 (header::RETRY_AFTER, Some(HeaderValue::from_static("5")))
@@ -143,7 +158,7 @@ impl Reject {
             Self::Forward(error) => error.to_string(),
             Self::ForgedForm(forged) => forged.to_string(),
             Self::StoreUnavailable(reason) | Self::Busy(reason) | Self::Internal(reason) => reason.clone(),
-            _ => self.answer().title.to_owned(),
+            _ => self.answer().code.to_owned(),
         }
     }
 }
@@ -182,231 +197,41 @@ const fn forward_answer(error: &ForwardError) -> Answer {
 }
 
 macro_rules! answer {
-    ($name:ident, $status:ident, $outcome:ident, $code:literal, $title:literal, $happened:literal, $advice:literal) => {
+    ($name:ident, $status:ident, $outcome:ident, $words:ident) => {
+        answer!($name, $status, $outcome, $words, stringify!($words));
+    };
+    ($name:ident, $status:ident, $outcome:ident, $words:ident, $code:expr) => {
         const $name: Answer = Answer {
             status: StatusCode::$status,
             code: $code,
-            title: $title,
-            happened: $happened,
-            advice: $advice,
+            words: |errors| &errors.$words,
             outcome: Outcome::$outcome,
         };
     };
 }
 
-answer!(
-    BAD_REQUEST,
-    BAD_REQUEST,
-    Refused,
-    "bad_request",
-    "This address cannot be read",
-    "It is malformed, or has more than one meaning.",
-    "Go back and try another link."
-);
-answer!(
-    MISDIRECTED,
-    MISDIRECTED_REQUEST,
-    Refused,
-    "misdirected",
-    "This came by the wrong connection",
-    "The connection was opened for another name than the address you asked for.",
-    "Load the page again."
-);
-answer!(
-    HEADER_TOO_LARGE,
-    REQUEST_HEADER_FIELDS_TOO_LARGE,
-    Refused,
-    "header_too_large",
-    "Your browser sent too much",
-    "The head of the request is larger than allowed.",
-    "Delete the cookies of this site and try again."
-);
-answer!(
-    TOO_LARGE_FOR_BACKEND,
-    REQUEST_HEADER_FIELDS_TOO_LARGE,
-    Refused,
-    "header_too_large_for_backend",
-    "Your browser sent too much",
-    "The application behind this service takes no request with headers this large.",
-    "Delete the cookies of this site and try again."
-);
-answer!(
-    TARGET_TOO_LONG,
-    URI_TOO_LONG,
-    Refused,
-    "target_too_long",
-    "This address is too long",
-    "The application behind this service takes none of this length.",
-    "Go back and try another way."
-);
-answer!(
-    MAINTENANCE,
-    SERVICE_UNAVAILABLE,
-    Refused,
-    "maintenance",
-    "We will be right back",
-    "This application is being worked on.",
-    "Try again in a while."
-);
-answer!(
-    NOT_FOUND,
-    NOT_FOUND,
-    Refused,
-    "not_found",
-    "There is nothing here",
-    "No application answers at this address.",
-    "Check the address, or go back."
-);
-answer!(
-    METHOD_NOT_ALLOWED,
-    METHOD_NOT_ALLOWED,
-    Refused,
-    "method_not_allowed",
-    "This is not possible here",
-    "The page does not take this kind of request.",
-    "Go back and try another way."
-);
-answer!(
-    LOGIN_NEEDED,
-    UNAUTHORIZED,
-    LoginNeeded,
-    "login_required",
-    "Please sign in",
-    "Nobody is signed in.",
-    "Sign in and try again."
-);
-answer!(
-    STEP_UP_NEEDED,
-    UNAUTHORIZED,
-    LoginNeeded,
-    "step_up_required",
-    "Please confirm that it is you",
-    "This needs a fresh proof of who you are.",
-    "Confirm that it is you and try again."
-);
-answer!(
-    FORBIDDEN,
-    FORBIDDEN,
-    Forbidden,
-    "forbidden",
-    "You may not see this page",
-    "The rules of this service do not let you in here.",
-    "If you think they should, ask the people who run it."
-);
-answer!(
-    STORE_UNAVAILABLE,
-    SERVICE_UNAVAILABLE,
-    Failed,
-    "sessions_unavailable",
-    "Please wait a moment",
-    "We cannot look up your session right now. You stay signed in.",
-    "Try again in a few seconds."
-);
-answer!(
-    BUSY,
-    SERVICE_UNAVAILABLE,
-    Failed,
-    "busy",
-    "Too much at once",
-    "Too many people are signing in.",
-    "Try again in a few seconds."
-);
-answer!(
-    SESSION_TOO_LARGE,
-    INTERNAL_SERVER_ERROR,
-    Failed,
-    "session_too_large",
-    "You cannot be signed in",
-    "You are in more groups than a browser can keep in its cookies.",
-    "Ask the people who run this service to keep sessions elsewhere."
-);
-answer!(
-    FORGED_FORM,
-    FORBIDDEN,
-    Refused,
-    "form_refused",
-    "This form was not taken",
-    "It is out of date, or did not come from this site.",
-    "Go back, load the page again and repeat what you did."
-);
-answer!(
-    BAD_GATEWAY,
-    BAD_GATEWAY,
-    Failed,
-    "bad_gateway",
-    "The application does not answer",
-    "It may be restarting.",
-    "Try again in a minute."
-);
-answer!(
-    GATEWAY_TIMEOUT,
-    GATEWAY_TIMEOUT,
-    Failed,
-    "gateway_timeout",
-    "The application takes too long",
-    "It did not answer in time.",
-    "Try again in a minute."
-);
-answer!(
-    TOO_MANY_CONNECTIONS,
-    SERVICE_UNAVAILABLE,
-    Failed,
-    "too_many_connections",
-    "The application is busy",
-    "Too many requests wait for it.",
-    "Try again in a few seconds."
-);
-answer!(
-    BODY_TOO_LARGE,
-    PAYLOAD_TOO_LARGE,
-    Refused,
-    "body_too_large",
-    "That is too large",
-    "What you sent is larger than this service accepts.",
-    "Send less at once."
-);
-answer!(
-    BODY_MALFORMED,
-    BAD_REQUEST,
-    Refused,
-    "body_malformed",
-    "What you sent cannot be read",
-    "It arrived broken.",
-    "Try again."
-);
-answer!(
-    REQUEST_TIMEOUT,
-    REQUEST_TIMEOUT,
-    Refused,
-    "request_timeout",
-    "The upload stopped",
-    "The rest of your request did not arrive in time.",
-    "Try again."
-);
-answer!(
-    LOOP,
-    LOOP_DETECTED,
-    Failed,
-    "loop",
-    "The request goes round in circles",
-    "This service forwards to itself.",
-    "Tell the people who run it."
-);
-answer!(
-    NO_SWITCH,
-    NOT_IMPLEMENTED,
-    Failed,
-    "no_websocket",
-    "This is not possible here",
-    "The application cannot be spoken with by WebSocket.",
-    "Tell the people who run this service."
-);
-answer!(
-    INTERNAL,
-    INTERNAL_SERVER_ERROR,
-    Failed,
-    "internal_error",
-    "Something went wrong",
-    "It is our fault.",
-    "Try again, and tell the people who run this service if it stays."
-);
+answer!(BAD_REQUEST, BAD_REQUEST, Refused, bad_request);
+answer!(MISDIRECTED, MISDIRECTED_REQUEST, Refused, misdirected);
+answer!(HEADER_TOO_LARGE, REQUEST_HEADER_FIELDS_TOO_LARGE, Refused, header_too_large);
+answer!(TOO_LARGE_FOR_BACKEND, REQUEST_HEADER_FIELDS_TOO_LARGE, Refused, header_too_large_for_backend);
+answer!(TARGET_TOO_LONG, URI_TOO_LONG, Refused, target_too_long);
+answer!(MAINTENANCE, SERVICE_UNAVAILABLE, Refused, maintenance);
+answer!(NOT_FOUND, NOT_FOUND, Refused, not_found);
+answer!(METHOD_NOT_ALLOWED, METHOD_NOT_ALLOWED, Refused, method_not_allowed);
+answer!(LOGIN_NEEDED, UNAUTHORIZED, LoginNeeded, login_required);
+answer!(STEP_UP_NEEDED, UNAUTHORIZED, LoginNeeded, step_up_required);
+answer!(FORBIDDEN, FORBIDDEN, Forbidden, forbidden);
+answer!(CLOSED, FORBIDDEN, Forbidden, closed);
+answer!(STORE_UNAVAILABLE, SERVICE_UNAVAILABLE, Failed, sessions_unavailable);
+answer!(BUSY, SERVICE_UNAVAILABLE, Failed, busy);
+answer!(SESSION_TOO_LARGE, INTERNAL_SERVER_ERROR, Failed, session_too_large);
+answer!(FORGED_FORM, FORBIDDEN, Refused, form_refused);
+answer!(BAD_GATEWAY, BAD_GATEWAY, Failed, bad_gateway);
+answer!(GATEWAY_TIMEOUT, GATEWAY_TIMEOUT, Failed, gateway_timeout);
+answer!(TOO_MANY_CONNECTIONS, SERVICE_UNAVAILABLE, Failed, too_many_connections);
+answer!(BODY_TOO_LARGE, PAYLOAD_TOO_LARGE, Refused, body_too_large);
+answer!(BODY_MALFORMED, BAD_REQUEST, Refused, body_malformed);
+answer!(REQUEST_TIMEOUT, REQUEST_TIMEOUT, Refused, request_timeout);
+answer!(LOOP, LOOP_DETECTED, Failed, loop_detected, "loop");
+answer!(NO_SWITCH, NOT_IMPLEMENTED, Failed, no_websocket);
+answer!(INTERNAL, INTERNAL_SERVER_ERROR, Failed, internal_error);

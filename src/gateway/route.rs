@@ -88,6 +88,7 @@ impl Paths {
         let is_open = matches!(place.route.access, Access::Public)
             && place.route.methods.is_empty()
             && place.route.networks.is_empty()
+            && place.route.hours.is_none()
             && !place.route.handling.needs_one_reading();
         self.restricted += usize::from(!is_open);
         self.longest = self.longest.max(place.route.path.len());
@@ -123,6 +124,8 @@ mod tests {
             methods: Vec::new(),
             networks: Vec::new(),
             demand: super::super::Demand::default(),
+            hours: None,
+            report_only: Vec::new(),
             activity: crate::gateway::Activity::Any,
             handling: crate::gateway::handling::Handling::default(),
             line: 1,

@@ -8,8 +8,10 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
 use super::handling::{Caching, Handling};
+use super::hours::Hours;
 use crate::identity::{Group, UserId};
 use crate::proxy::ForwardedBy;
+use crate::telemetry::rule::Rule;
 
 /// Which requests go where, for whom, with which headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Which of the two these proxies write.
     pub forwarded_by: ForwardedBy,
+    /// Whose members are told why a request was refused; nobody is if empty.
+    pub administrators: Vec<Group>,
 }
 
 /// Host and path prefix, and the rule that holds there.
@@ -43,12 +47,41 @@ pub struct Route {
     pub networks: Vec<IpNet>,
     /// What who is let in must have shown, and how long ago.
     pub demand: Demand,
+    /// When anybody may pass; none = always.
+    pub hours: Option<Arc<Hours>>,
+    /// The parts of this rule that deny nothing, and only report what they would deny.
+    pub report_only: Vec<Rule>,
     /// Which requests keep a session alive.
     pub activity: Activity,
     /// What becomes of the requests that may pass.
     pub handling: Handling,
     /// The line in the configuration file where the route begins, for messages.
     pub line: usize,
+}
+
+impl Route {
+    /// The parts of its rule that can deny something.
+    #[must_use]
+    pub fn rules(&self) -> Vec<Rule> {
+        let is_login = matches!(self.access, Access::Login(_));
+        let is_named = matches!(&self.access, Access::Login(who) if *who != Who::default());
+        let has = |rule: &Rule| match rule {
+            Rule::Access => is_login,
+            Rule::Groups => is_named,
+            Rule::Networks => !self.networks.is_empty(),
+            Rule::Hours => self.hours.is_some(),
+            Rule::Methods => !self.methods.is_empty(),
+            Rule::Mfa => self.demand.second != Second::NotAsked,
+            Rule::Fresh => self.demand.fresh.is_some(),
+        };
+        Rule::ALL.into_iter().filter(has).collect()
+    }
+
+    /// The hours at which it lets pass, if it refuses at others.
+    #[must_use]
+    pub fn enforced_hours(&self) -> Option<Arc<Hours>> {
+        self.hours.as_ref().filter(|_| !self.report_only.contains(&Rule::Hours)).map(Arc::clone)
+    }
 }
 
 /// What a route demands of somebody beside being signed in.

@@ -15,6 +15,8 @@ use super::reject::Reject;
 use super::route::{Backend, Place, RouteTable};
 use super::security_headers::SecurityHeaders;
 use super::{Config, HeadersConfig, Route};
+use crate::identity::{Group, Identity};
+use crate::portal::look::Look;
 use crate::proxy::{
     ForwardedBy, TrailerFilter, Unproven, Upstream, UpstreamConfig, UpstreamError, body, client_address,
 };
@@ -36,10 +38,14 @@ pub struct Snapshot {
     pub trusted_proxies: Vec<IpNet>,
     /// In which field they say where a request came from.
     pub forwarded_by: ForwardedBy,
+    /// Whose members are told why a request was refused.
+    pub administrators: Vec<Group>,
     /// Bounds for requests.
     pub limits: RequestLimits,
     /// The prefix of our own pages.
     pub portal: String,
+    /// What our own pages look like.
+    pub look: Arc<Look>,
     /// All upstreams, used or not.
     pub upstreams: Vec<Arc<Upstream>>,
     /// Unique among the snapshots of this process.
@@ -76,7 +82,7 @@ impl Snapshot {
     pub fn new(
         config: &Config,
         upstreams: &[UpstreamConfig],
-        portal: &str,
+        look: Arc<Look>,
         limits: RequestLimits,
         before: Option<&Self>,
     ) -> Result<Self, UpstreamError> {
@@ -91,8 +97,10 @@ impl Snapshot {
             common: config.headers.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             forwarded_by: config.forwarded_by,
+            administrators: config.administrators.clone(),
             limits,
-            portal: portal.to_owned(),
+            portal: look.portal().to_owned(),
+            look,
             upstreams,
             generation: NEXT_GENERATION.fetch_add(1, Ordering::Relaxed),
         })
@@ -113,6 +121,12 @@ impl Snapshot {
         let client = client_address(peer, headers, &self.trusted_proxies, self.forwarded_by)?;
         self.forwarded_by.keep_own(headers);
         Ok(client)
+    }
+
+    /// Whether `identity` is told why a request was refused.
+    #[must_use]
+    pub fn is_administrator(&self, identity: &Identity) -> bool {
+        self.administrators.iter().any(|group| identity.groups.contains(group))
     }
 
     /// Whether `peer` is believed about the client's address.

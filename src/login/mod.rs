@@ -4,13 +4,14 @@
 //! wrong password and a disabled account get one answer after the same work.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::identity::{AuthMethod, Identity, UserId};
+use crate::identity::{AuthMethod, UserId};
 use crate::secret::Secret;
 use crate::storage::Meeting;
 use crate::telemetry::audit::{Audit, Event, EventKind};
@@ -18,13 +19,14 @@ use crate::telemetry::audit::{Audit, Event, EventKind};
 pub mod accounts;
 mod change;
 pub mod factors;
+mod gone;
 mod lanes;
 mod new_password;
 pub mod password;
 pub mod stored;
 pub mod throttle;
 
-pub use change::NewPassword;
+pub use change::{NewPassword, PasswordMark, Standing, Unset};
 pub use new_password::{PASSWORD_MINIMUM, PasswordProblem, check_new_password};
 
 use accounts::{Account, Accounts, AccountsError, Credentials, Directory, Place};
@@ -35,6 +37,8 @@ use throttle::{DeviceId, Origin, Shared, Throttle, Wait};
 /// How people prove who they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// How people sign in, in the order in which the login page offers it; reloadable.
+    pub methods: Vec<AuthMethod>,
     /// Where the accounts are; a change needs a restart.
     pub users: Place,
     /// Where the second factors of accounts are that people declare in a file; a change needs a restart.
@@ -83,9 +87,10 @@ impl Login {
         clock: Clock,
         audit: Audit,
     ) -> Result<Self, OpenError> {
+        let hasher = Hasher::start(HashingConfig::default())?;
+        hasher.expect(directory.iter().flat_map(Directory::hashes));
         let accounts = Accounts::at(&config.users, directory).await?;
         let factors = factors::store_of(&accounts, &config.factors).await?;
-        let hasher = Hasher::start(HashingConfig::default())?;
         let shared = Shared::open(meeting).await;
         let login = Self::new(accounts, factors, hasher, config.throttle, clock, audit);
         Ok(Self { throttle: login.throttle.sharing(shared), ..login })
@@ -109,8 +114,10 @@ impl Login {
         self.throttle.reload(throttle);
     }
 
-    /// Takes over what the file of accounts declares now; answers whether that is anything new.
-    pub fn take_over(&self, directory: Directory) -> bool {
+    /// Takes over what the file of accounts declares now; answers whose account is another one or gone, or
+    /// nothing if nothing is new.
+    pub fn take_over(&self, directory: Directory) -> Option<BTreeSet<UserId>> {
+        self.hasher.expect(directory.hashes());
         self.accounts.replace(directory)
     }
 
@@ -129,9 +136,9 @@ impl Login {
             Ok(Verdict::Right(found)) => {
                 place.succeeded().await;
                 self.record(EventKind::LoginSuccess, &attempt, None);
-                let identity = found.account.identity();
-                self.follow_up(found, attempt.password);
-                Ok(Outcome::Proved(identity, AuthMethod::Password))
+                let found = self.renewed(found, attempt.password).await;
+                self.note_login(found.account.user.clone());
+                Ok(Outcome::Proved(Standing::of(&found), AuthMethod::Password))
             }
             Ok(Verdict::Refused(reason)) => {
                 self.record(EventKind::LoginFailure, &attempt, Some(reason));
@@ -148,9 +155,9 @@ impl Login {
         }
     }
 
-    /// Whether `user` still has an account that may log in.
+    /// Whether `user` still has an account that may log in. One that cannot be read may not.
     pub async fn still_enabled(&self, user: &UserId) -> Result<bool, AccountsError> {
-        Ok(self.accounts.find(user).await?.is_some_and(|account| !account.disabled))
+        Ok(self.standing(user).await?.is_some())
     }
 
     /// Whether the accounts and their second factors can be read.
@@ -188,23 +195,36 @@ impl Login {
         })
     }
 
-    /// Notes the login and renews a hash of an older cost, both after the answer: neither may make
-    /// a login slower, or fail it.
-    fn follow_up(&self, found: Credentials, password: Secret<String>) {
-        let (accounts, now) = (self.accounts.clone(), self.clock.now());
-        let is_written = self.accounts.edited_by_hand().is_none();
-        let hasher = (is_written && self.hasher.needs_rehash(&found.hash)).then(|| self.hasher.clone());
-        let work = async move {
-            accounts.record_login(&found.account.user, now).await?;
-            if let Some(hasher) = hasher
-                && let Ok(renewed) = hasher.hash(password).await
-            {
-                accounts.renew_hash(found.account.user, found.hash, renewed).await?;
+    /// Renews a hash of another kind or cost, once and before the answer: what the login goes on with is marked
+    /// by the hash. No login fails because of it.
+    async fn renewed(&self, found: Credentials, password: Secret<String>) -> Credentials {
+        if self.accounts.edited_by_hand().is_some() || !self.hasher.needs_rehash(&found.hash) {
+            return found;
+        }
+        let Ok(hash) = self.hasher.hash(password.clone()).await else { return found };
+        let user = found.account.user.clone();
+        match self.accounts.renew_hash(user.clone(), found.hash.clone(), hash.clone()).await {
+            Ok(true) => Credentials { hash, ..found },
+            Ok(false) => self.renewed_by_another(user, password).await.unwrap_or(found),
+            Err(error) => {
+                tracing::warn!(%error, "the hash of a password is not renewed");
+                found
             }
-            Ok::<(), AccountsError>(())
-        };
+        }
+    }
+
+    /// What another login with the same password has renewed meanwhile; nothing if the password is another one.
+    async fn renewed_by_another(&self, user: UserId, password: Secret<String>) -> Option<Credentials> {
+        let now = self.accounts.credentials(Some(user)).await.ok().flatten()?;
+        let is_right = self.hasher.verify(password, Some(now.hash.clone())).await.ok()?;
+        is_right.then_some(now)
+    }
+
+    /// After the answer: it may neither make a login slower, nor fail it.
+    fn note_login(&self, user: UserId) {
+        let (accounts, now) = (self.accounts.clone(), self.clock.now());
         tokio::spawn(async move {
-            if let Err(error) = work.await {
+            if let Err(error) = accounts.record_login(&user, now).await {
                 tracing::warn!(%error, "login not noted in its account");
             }
         });
@@ -237,11 +257,20 @@ pub struct Attempt<'a> {
     pub request_id: &'a str,
 }
 
+/// The request that changes or shows something, for the audit trail.
+#[derive(Clone, Copy, Debug)]
+pub struct Cause<'a> {
+    /// The client's address.
+    pub address: IpAddr,
+    /// The request's id.
+    pub request_id: &'a str,
+}
+
 /// What came of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// They are who they say.
-    Proved(Identity, AuthMethod),
+    Proved(Standing, AuthMethod),
     /// Unknown, wrong or disabled: one answer.
     Refused,
     /// Too many failures; nothing was looked at.
@@ -359,7 +388,7 @@ mod tests {
     async fn the_right_password_proves_the_identity_of_the_account() {
         let house = House::new(CHEAP, THROTTLE).await;
         for typed in ["alice", "Alice", " alice "] {
-            let Outcome::Proved(identity, method) = house.attempt(typed, RIGHT).await else {
+            let Outcome::Proved(Standing { identity, .. }, method) = house.attempt(typed, RIGHT).await else {
                 panic!("{typed} is refused")
             };
             assert_eq!((identity.user, method), (user("alice"), AuthMethod::Password));
@@ -456,6 +485,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn logins_that_renew_a_hash_at_once_go_on_with_the_same_one() {
+        let mut house = House::new(CHEAP, THROTTLE).await;
+        house.login.hasher = Hasher::start(HashingConfig { passes: 2, ..CHEAP }).unwrap();
+        let at_once = tokio::join!(
+            house.attempt("alice", RIGHT),
+            house.attempt("alice", RIGHT),
+            house.attempt("alice", RIGHT)
+        );
+        let now = PasswordMark::of(&house.phc().await);
+        for outcome in [at_once.0, at_once.1, at_once.2] {
+            assert!(matches!(outcome, Outcome::Proved(Standing { password, .. }, _) if password == now));
+        }
+    }
+
+    #[tokio::test]
     async fn an_account_is_enabled_until_it_is_disabled_or_removed() {
         let house = House::new(CHEAP, THROTTLE).await;
         assert!(house.login.still_enabled(&user("alice")).await.unwrap());
@@ -509,6 +553,62 @@ mod tests {
         let (least, most) = (undisturbed.iter().min().unwrap(), undisturbed.iter().max().unwrap());
         assert!(*most < least.mul_f64(1.3), "{:?} {undisturbed:?}", attempts.map(|attempt| attempt.0));
     }
+
+    #[tokio::test]
+    async fn time_tells_no_hash_of_another_program_from_another_or_from_nobody() {
+        let often = Rate { count: 100_000, period: Duration::from_secs(1) };
+        let throttle = ThrottleConfig { per_account: often, per_address: often };
+        let hashing = HashingConfig { threads: 1, memory: 1024, ..HashingConfig::default() };
+        let house = House::new(hashing, throttle).await;
+        for (name, hash) in FOREIGN {
+            let now = house.login.clock.now();
+            house.login.accounts.add(&user(name), hash.to_owned(), Profile::default(), now).await.unwrap();
+            house.attempt(name, "wrong").await;
+        }
+        house.login.accounts.disable(&user("bcrypt-4")).await.unwrap();
+        let names: Vec<&str> =
+            FOREIGN.iter().map(|(name, _)| *name).chain(["nobody", "alice", "dora", "not a name"]).collect();
+        let mut times = vec![Vec::new(); names.len()];
+        for round in 0..41 {
+            for turn in 0..names.len() {
+                let which = (round + turn) % names.len();
+                let stopwatch = Stopwatch::start();
+                assert_eq!(house.attempt(names[which], "wrong").await, Outcome::Refused);
+                times[which].push(stopwatch.elapsed());
+            }
+        }
+        let undisturbed: Vec<Duration> = times.iter_mut().map(|times| undisturbed(times)).collect();
+        let (least, most) = (undisturbed.iter().min().unwrap(), undisturbed.iter().max().unwrap());
+        assert!(*most < least.mul_f64(1.3), "{names:?} {undisturbed:?}");
+    }
+
+    /// Hashes of little and of much work in each family; nobody knows most of these passwords.
+    const FOREIGN: [(&str, &str); 12] = [
+        ("bcrypt-4", "$2y$04$tMp5JKtL2Enn417qVqCFd.nCSVsHGreItFbJuo/z3uGeh67zabz4S"),
+        ("bcrypt-7", "$2y$07$tMp5JKtL2Enn417qVqCFd.nCSVsHGreItFbJuo/z3uGeh67zabz4S"),
+        ("argon2-1", "$argon2id$v=19$m=512,t=1,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE"),
+        (
+            "argon2-8",
+            "argon2$argon2id$v=19$m=4096,t=2,p=4$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE",
+        ),
+        ("apr1", "$apr1$xBbcD9Wz$WTuu4Dh9IaAydWcjWxdzU/"),
+        ("sha256", "$5$saltstring$aXLr59fnwrVg6Wz/o5uKtjZU0xGSbMc6YxPqiHv2NE."),
+        (
+            "sha512",
+            "$6$saltstring$Vy1qkR4howG25g0MrA26uBcI9k9c5cxzfoR6VfYPEDH6Qz8CJGsLsSf6i7jmz6/3LKpWlmhxHaJqvorDx2KhI.",
+        ),
+        ("ssha", "{SSHA}xlhten4Md/YT2nnyAWAZPmLCalhzYWx0c2FsdA=="),
+        ("pbkdf2-1", "pbkdf2_sha256$1000$seasalt$B4Z5Cum0PMgRdOBgciYsdCAY1DcYMltvBCObhdQxhHU="),
+        ("pbkdf2-20", "pbkdf2_sha256$20000$seasalt$B4Z5Cum0PMgRdOBgciYsdCAY1DcYMltvBCObhdQxhHU="),
+        (
+            "scrypt-8",
+            "scrypt:256:8:1$seasalt$a8a1120807e544fb3aed23d978876af0a9ac1e9079d349c847e29b899218c7bce6ead842349617ae31a982580bbf26f727c04ed3bb430810319bd44b203e88d0",
+        ),
+        (
+            "scrypt-11",
+            "scrypt:2048:8:1$seasalt$a8a1120807e544fb3aed23d978876af0a9ac1e9079d349c847e29b899218c7bce6ead842349617ae31a982580bbf26f727c04ed3bb430810319bd44b203e88d0",
+        ),
+    ];
 
     /// The quickest tenth: a busy machine makes attempts longer, never shorter.
     fn undisturbed(times: &mut [Duration]) -> Duration {

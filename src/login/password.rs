@@ -4,20 +4,18 @@
 //! what other programs made of passwords is in `stored`. Invariant: at most `threads` hashes are
 //! computed at once, each on its own thread; what a client does meanwhile changes nothing of that.
 
-use std::hint::black_box;
 use std::io;
 use std::sync::Arc;
 use std::thread;
 
-use arc_swap::ArcSwapOption;
-
-use argon2::password_hash::phc::{Output, ParamsString, Salt};
 use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version};
 use tokio::sync::oneshot;
 use unicode_normalization::UnicodeNormalization;
 
 use super::lanes::{Lanes, Sender};
-use super::stored::{Foreign, StoredHash};
+use super::stored::StoredHash;
+use super::stored::decoys::Decoys;
+use super::stored::other_argon2::{OtherArgon2, decoy};
 use crate::secret::Secret;
 
 pub use super::lanes::Lane;
@@ -91,12 +89,22 @@ impl Hasher {
         answered.await.map_err(|_| Busy)
     }
 
+    /// Has every attempt cost as much as one at these hashes from now on.
+    pub fn expect<'a>(&self, hashes: impl Iterator<Item = &'a str>) {
+        for hash in hashes {
+            match StoredHash::parse(hash) {
+                Ok(StoredHash::Foreign(foreign)) => self.work.decoys.meet(&foreign),
+                Ok(StoredHash::Argon2(own)) if !self.work.is_usual(&own) => self.work.others.meet(&own),
+                _ => {}
+            }
+        }
+    }
+
     /// Whether `hash` was computed in another way than a new one would be.
     #[must_use]
     pub fn needs_rehash(&self, hash: &str) -> bool {
         let Ok(StoredHash::Argon2(hash)) = StoredHash::parse(hash) else { return true };
-        let decoy = &self.work.decoy;
-        (hash.algorithm, hash.version, &hash.params) != (decoy.algorithm, decoy.version, &decoy.params)
+        !self.work.is_usual(&hash)
     }
 
     /// One that has no threads, for tests of what "busy" leads to.
@@ -127,8 +135,10 @@ enum Job {
 struct Work {
     argon2: Argon2<'static>,
     decoy: PasswordHash,
-    /// Of the most laborious hash of another program that was met.
-    foreign_decoy: ArcSwapOption<Foreign>,
+    /// Of the hashes of other programs that were met.
+    decoys: Decoys,
+    /// Of hashes of our kind and another cost.
+    others: OtherArgon2,
 }
 
 impl Work {
@@ -136,7 +146,7 @@ impl Work {
         let params = Params::new(config.memory, config.passes, LANES, None).map_err(io::Error::other)?;
         let decoy = decoy(&params).map_err(io::Error::other)?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        Ok(Self { argon2, decoy, foreign_decoy: ArcSwapOption::empty() })
+        Ok(Self { argon2, decoy, decoys: Decoys::default(), others: OtherArgon2::default() })
     }
 
     fn run(&self, job: Job) {
@@ -164,8 +174,7 @@ impl Work {
     }
 
     // SECURITY: every way through costs exactly one argon2 run, so that time does not tell an
-    // unknown user from a wrong password; and, once a hash of another program was met, the work of
-    // such a one too.
+    // unknown user from a wrong password; and the work of each family of other hashes that was met.
     fn verify(&self, password: &Secret<String>, hash: Option<&str>) -> bool {
         let fits = password.expose().len() <= PASSWORD_LIMIT;
         let stored = if fits { hash.and_then(parsed) } else { None };
@@ -176,24 +185,20 @@ impl Work {
             None => (None, None),
         };
         let candidate = normalised(&typed);
-        let checked = self.argon2.verify_password(candidate.expose().as_bytes(), own.unwrap_or(&self.decoy));
-        let is_foreign = self.verify_foreign(typed.expose().as_bytes(), foreign);
-        (checked.is_ok() && own.is_some()) || is_foreign
+        let candidate = candidate.expose().as_bytes();
+        let (usual, other) =
+            if own.is_some_and(|own| self.is_usual(own)) { (own, None) } else { (None, own) };
+        let checked = self.argon2.verify_password(candidate, usual.unwrap_or(&self.decoy));
+        let is_other = self.others.verify(&self.argon2, candidate, other);
+        // Other programs hashed what was typed, without another normal form.
+        let is_foreign = self.decoys.verify(typed.expose().as_bytes(), foreign);
+        (checked.is_ok() && usual.is_some()) || is_other || is_foreign
     }
 
-    /// Other programs hashed what was typed, without another normal form.
-    fn verify_foreign(&self, typed: &[u8], foreign: Option<&Foreign>) -> bool {
-        let decoy = self.foreign_decoy.load_full();
-        let is_covered =
-            foreign.zip(decoy.as_ref()).is_some_and(|(foreign, decoy)| foreign.costs_like(decoy));
-        if let Some(decoy) = decoy.as_ref().filter(|_| !is_covered) {
-            black_box(decoy.verify(typed));
-        }
-        let Some(foreign) = foreign else { return false };
-        if decoy.is_none_or(|decoy| !decoy.costs_at_least(foreign)) {
-            self.foreign_decoy.store(Some(Arc::new(foreign.decoy())));
-        }
-        foreign.verify(typed)
+    /// Whether a hash was computed as a new one would be.
+    fn is_usual(&self, hash: &PasswordHash) -> bool {
+        let decoy = &self.decoy;
+        (hash.algorithm, hash.version, &hash.params) == (decoy.algorithm, decoy.version, &decoy.params)
     }
 }
 
@@ -207,17 +212,6 @@ fn serve(work: &Work, lanes: &Lanes<Job>) {
     while let Some(job) = lanes.next() {
         work.run(job);
     }
-}
-
-/// A hash that no password has, with the cost of a real one.
-fn decoy(params: &Params) -> argon2::password_hash::Result<PasswordHash> {
-    Ok(PasswordHash {
-        algorithm: Algorithm::Argon2id.ident(),
-        version: Some(Version::V0x13.into()),
-        params: ParamsString::try_from(params)?,
-        salt: Some(Salt::new(&[0x5a; Salt::RECOMMENDED_LENGTH])?),
-        hash: Some(Output::new(&[0; Params::DEFAULT_OUTPUT_LEN])?),
-    })
 }
 
 fn parsed(hash: &str) -> Option<StoredHash> {

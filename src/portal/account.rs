@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::session_info::absolute_end;
 use super::sessions::{Line, REASON_ENDED};
-use super::{Activity, Caller, Portal, PortalError, Visit, csrf, page, strings};
+use super::strings::Strings;
+use super::{Activity, Caller, Portal, PortalError, Visit, csrf, page};
 use crate::session::engine::{OfUser, Others};
 use crate::session::record::Session;
 
@@ -28,13 +29,13 @@ impl Portal {
         session: &Session,
         alarm: Option<&'static str>,
     ) -> Result<Response<Bytes>, PortalError> {
-        let identity = session.identity();
+        let (identity, words) = (session.identity(), visit.words());
         let context = AccountPage {
             token: csrf::session_token(&self.engine.ring(), session.id().as_bytes(), self.clock.now()),
             alarm,
             note: match visit.query_value("reason") {
-                Some(REASON_ENDED) => Some(strings::SESSIONS_ENDED),
-                other => strings::changed(other),
+                Some(REASON_ENDED) => Some(&*words.sessions_ended),
+                other => words.changed(other),
             }
             .filter(|_| alarm.is_none()),
             user: identity.user.as_str(),
@@ -44,7 +45,8 @@ impl Portal {
             method: session.method().as_str(),
             since: page::readable(session.authenticated()),
             until: page::readable(absolute_end(&self.engine.policy().lifetimes, session)),
-            sessions: self.sessions_for(session).await,
+            takes_passwords: self.login.takes_passwords(),
+            sessions: self.sessions_for(session, words).await,
         };
         let status = if alarm.is_some() { StatusCode::FORBIDDEN } else { StatusCode::OK };
         Ok(page::render(visit.place(), status, "account.html", &context))
@@ -52,11 +54,11 @@ impl Portal {
 
     /// The list of the user's sessions, this one first. A store that does not answer takes away no more of the page than
     /// that; one that cannot list has none to show.
-    async fn sessions_for(&self, session: &Session) -> Sessions {
+    async fn sessions_for(&self, session: &Session, words: &Strings) -> Sessions {
         match self.engine.known_of(&session.identity().user).await {
             Ok(OfUser { mut sessions, others: Others::None }) => {
                 sessions.sort_by_key(|other| other.id() != session.id());
-                let (lines, more) = Line::some(&sessions, Some(session), self.clock.now());
+                let (lines, more) = Line::some(&sessions, Some(session), self.clock.now(), words);
                 Sessions { has_others: sessions.len() > 1, lines, more, is_unknown: false }
             }
             // Memory alone may leave some out.
@@ -81,6 +83,7 @@ struct AccountPage<'a> {
     method: &'a str,
     since: String,
     until: String,
+    takes_passwords: bool,
     sessions: Sessions,
 }
 

@@ -1,5 +1,5 @@
-//! The files that our pages load: one stylesheet, one icon and two scripts; and the script of the expiry
-//! notice, which other pages load.
+//! The files that pages load: a stylesheet, an icon and two scripts of ours, and what [`super::look`] reads; and
+//! the script of the expiry notice, which other pages load.
 //!
 //! The names of the former hold a hash of their content, so that a browser may keep them for a year; the
 //! latter has a name that people write into their pages. Invariant: nothing else is ever served here.
@@ -7,7 +7,7 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use sha2::{Digest, Sha256};
 
@@ -16,7 +16,8 @@ use sha2::{Digest, Sha256};
 pub struct Asset {
     name: String,
     content_type: &'static str,
-    content: &'static str,
+    content: Bytes,
+    is_sandboxed: bool,
 }
 
 impl Asset {
@@ -26,37 +27,65 @@ impl Asset {
         format!("{portal}{FOLDER}{}", self.name)
     }
 
-    fn new(stem: &str, extension: &str, content_type: &'static str, content: &'static str) -> Self {
-        Self { name: format!("{stem}-{}.{extension}", hash(content)), content_type, content }
+    /// What it is.
+    #[must_use]
+    pub const fn content_type(&self) -> &'static str {
+        self.content_type
     }
 
-    fn response(&self) -> Response<Bytes> {
-        let mut response = Response::new(Bytes::from_static(self.content.as_bytes()));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(FOR_A_YEAR));
+    pub(super) fn new(stem: &str, extension: &str, content_type: &'static str, content: Bytes) -> Self {
+        let name = format!("{stem}-{}.{extension}", hash(&content));
+        Self { name, content_type, content, is_sandboxed: false }
+    }
+
+    /// The same for a file that we did not make: as a page of its own it can neither run nor load anything.
+    pub(super) fn sandboxed(self) -> Self {
+        Self { is_sandboxed: true, ..self }
+    }
+
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.name == name
+    }
+
+    pub(super) fn response(&self) -> Response<Bytes> {
+        let mut response = Response::new(self.content.clone());
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(FOR_A_YEAR));
+        if self.is_sandboxed {
+            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(SANDBOX));
+        }
         response
+    }
+
+    fn ours(stem: &str, extension: &str, content_type: &'static str, content: &'static str) -> Self {
+        Self::new(stem, extension, content_type, Bytes::from_static(content.as_bytes()))
     }
 }
 
 /// The look of all pages.
-pub static STYLESHEET: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("style", "css", "text/css; charset=utf-8", include_str!("assets/style.css")));
+pub static STYLESHEET: LazyLock<Asset> = LazyLock::new(|| Asset::ours("style", "css", CSS, STYLE));
 
 /// The mark in a browser's tab.
-pub static ICON: LazyLock<Asset> = LazyLock::new(|| {
-    Asset::new("mark", "svg", "image/svg+xml; charset=utf-8", include_str!("assets/mark.svg"))
-});
+pub static ICON: LazyLock<Asset> =
+    LazyLock::new(|| Asset::ours("mark", "svg", SVG, include_str!("assets/mark.svg")));
 
 /// What asks the browser for a passkey.
 pub static SCRIPT: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("passkey", "js", JAVASCRIPT, include_str!("assets/passkey.js")));
+    LazyLock::new(|| Asset::ours("passkey", "js", JAVASCRIPT, include_str!("assets/passkey.js")));
 
 /// What keeps the fragment of the wanted address on the way to a session.
 pub static ONWARD: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("onward", "js", JAVASCRIPT, include_str!("assets/onward.js")));
+    LazyLock::new(|| Asset::ours("onward", "js", JAVASCRIPT, include_str!("assets/onward.js")));
 
 /// Where assets lie, below the portal's path.
 pub(super) const FOLDER: &str = "/assets/";
+
+/// The type of a stylesheet.
+pub(super) const CSS: &str = "text/css; charset=utf-8";
+
+/// The text of [`STYLESHEET`].
+pub(super) const STYLE: &str = include_str!("assets/style.css");
 
 /// The script of the expiry notice: whole, or that the browser's copy is still good.
 pub(super) fn notice(headers: &HeaderMap) -> Response<Bytes> {
@@ -74,7 +103,7 @@ pub(super) fn notice(headers: &HeaderMap) -> Response<Bytes> {
 
 static NOTICE: LazyLock<(Bytes, HeaderValue)> = LazyLock::new(|| {
     let content = without_comments(include_str!("assets/notice.js"));
-    let tag = HeaderValue::try_from(format!("\"{}\"", hash(&content)));
+    let tag = HeaderValue::try_from(format!("\"{}\"", hash(content.as_bytes())));
     (Bytes::from(content), tag.unwrap_or_else(|_| HeaderValue::from_static("\"notice\"")))
 });
 
@@ -84,11 +113,13 @@ fn without_comments(source: &str) -> String {
     lines.flat_map(|line| [line, "\n"]).collect()
 }
 
-fn hash(content: &str) -> String {
+fn hash(content: &[u8]) -> String {
     let hash = Sha256::digest(content);
     let hash = hash.first_chunk().map_or(0, |head| u64::from_be_bytes(*head));
     format!("{hash:016x}")
 }
+
+const SVG: &str = "image/svg+xml; charset=utf-8";
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
@@ -96,12 +127,13 @@ const FOR_A_YEAR: &str = "public, max-age=31536000, immutable";
 
 const FOR_AN_HOUR: &str = "public, max-age=3600";
 
-/// The asset called `name`, if it is one of the present ones.
+/// SECURITY: an SVG is a document. Its own styles are all that it may bring; nothing of ours shares its origin.
+const SANDBOX: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
+
+/// Our asset called `name`, if it is one of the present ones.
 pub(super) fn serve(name: &str) -> Option<Response<Bytes>> {
-    [&STYLESHEET, &ICON, &SCRIPT, &ONWARD]
-        .into_iter()
-        .find(|asset| asset.name == name)
-        .map(|asset| asset.response())
+    let asset = [&STYLESHEET, &ICON, &SCRIPT, &ONWARD].into_iter().find(|asset| asset.is_called(name));
+    asset.map(|asset| asset.response())
 }
 
 #[cfg(test)]
@@ -114,7 +146,7 @@ mod tests {
             let path = asset.path("/.vestibule");
             let response = serve(path.strip_prefix("/.vestibule/assets/").unwrap()).unwrap();
             assert_eq!(response.headers()[CACHE_CONTROL], FOR_A_YEAR);
-            assert!(response.headers()[CONTENT_TYPE].to_str().unwrap().ends_with("charset=utf-8"));
+            assert_eq!(response.headers()[CONTENT_TYPE], asset.content_type());
         }
     }
 

@@ -15,7 +15,7 @@ use super::csrf::{self, Nonce};
 use super::login::{Begun, Filled};
 use super::proof::{Proof, Refused};
 use super::sessions::Line;
-use super::{Portal, PortalError, ReturnTo, Visit, page, strings};
+use super::{Portal, PortalError, ReturnTo, Visit, page};
 use crate::session::engine::Presented;
 use crate::session::record::Session;
 
@@ -30,10 +30,10 @@ impl Portal {
     ) -> Result<Response<Bytes>, PortalError> {
         let (ring, nonce, now) = (self.engine.ring(), Nonce::of_browser(visit.headers)?, self.clock.now());
         let Some(sealed) = proof.seal(&ring, &nonce) else {
-            let filled = Filled::new(proof.next.clone()).alarmed(strings::AT_LIMIT.to_owned());
+            let filled = Filled::new(proof.next.clone()).alarmed(visit.words().at_limit_stuck.clone());
             return self.form(visit, StatusCode::CONFLICT, &filled);
         };
-        let (sessions, more) = Line::some(sessions, None, now);
+        let (sessions, more) = Line::some(sessions, None, now, visit.words());
         let token = csrf::login_token(&ring, &nonce, now);
         let context =
             AtLimitPage { token, proof: sealed, next: proof.next.to_query().into(), sessions, more, alarm };
@@ -64,18 +64,21 @@ impl Portal {
             Ok(proof) => proof,
             Err(refused) => return self.ask_again(visit, &refused),
         };
-        let user = &proof.identity.user;
-        if !self.login.still_enabled(user).await? {
-            return self.refuse(visit, Filled::of(&proof));
+        if let Err(fallen) = self.standing_of(&proof).await? {
+            return self.refuse_fallen(visit, &proof, fallen);
         }
-        self.end_chosen(visit, user, None).await?;
+        // SECURITY: nobody ends sessions by the password alone whose account asks for more.
+        if let Some(has) = self.factor_lacked(&proof).await? {
+            return self.ask_factor(visit, &proof, &has, None).await;
+        }
+        self.end_chosen(visit, &proof.identity.user, None).await?;
         match self.begin(visit, &proof).await? {
             Begun::SignedIn(response) => Self::spend_nonce(response),
             Begun::FactorNeeded(has) => self.ask_factor(visit, &proof, &has, None).await,
             Begun::AtLimit(sessions) => {
-                self.ask_which_to_end(visit, &proof, &sessions, Some(strings::STILL_AT_LIMIT))
+                self.ask_which_to_end(visit, &proof, &sessions, Some(&visit.words().still_at_limit))
             }
-            Begun::Disabled => self.refuse(visit, Filled::of(&proof)),
+            Begun::Fallen(fallen) => self.refuse_fallen(visit, &proof, fallen),
         }
     }
 
@@ -89,7 +92,7 @@ impl Portal {
             Refused::Expired(proof) => Filled::of(proof),
             Refused::Untrusted => Filled::new(ReturnTo::default()),
         };
-        self.form(visit, StatusCode::FORBIDDEN, &filled.alarmed(strings::PROOF_EXPIRED.to_owned()))
+        self.form(visit, StatusCode::FORBIDDEN, &filled.alarmed(visit.words().proof_expired.clone()))
     }
 }
 

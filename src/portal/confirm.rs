@@ -9,10 +9,8 @@ use serde::Serialize;
 
 use super::passkeys::Offer;
 use super::proving::{Objection, asking, with_cookies};
-use super::{
-    Activity, Caller, Portal, PortalError, ReturnTo, Visit, csrf, known_device, notice, page, strings,
-};
-use crate::identity::{Factor, UserId};
+use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, csrf, known_device, notice, page};
+use crate::identity::{AuthMethod, Factor, UserId};
 use crate::login::factors::Summary;
 use crate::login::{Attempt, Outcome};
 use crate::secret::Secret;
@@ -56,7 +54,7 @@ impl Portal {
         let asked = Asked { wanted: Wanted::of(visit.field("for").as_deref()), next, has, passkey };
         if let Err(forged) = self.check_session_form(visit, &session) {
             self.note_forgery(visit, forged);
-            return Ok(self.confirm_page(visit, &session, &asked, Some(&Objection::stale())));
+            return Ok(self.confirm_page(visit, &session, &asked, Some(&Objection::stale(visit.words()))));
         }
         match self.look_at(visit, session.id().as_bytes(), user).await? {
             Ok(factor) => Ok(match self.elevate(&session, factor).await? {
@@ -73,8 +71,9 @@ impl Portal {
         binding: &[u8],
         user: &UserId,
     ) -> Result<Result<Factor, Objection>, PortalError> {
-        let Some(password) = visit.field("password") else {
-            return Ok(Objection::of(self.check_shown(visit, binding, user).await?));
+        let password = visit.takes(AuthMethod::Password).ok().and_then(|()| visit.field("password"));
+        let Some(password) = password else {
+            return Ok(Objection::of(visit.words(), self.check_shown(visit, binding, user).await?));
         };
         let attempt = Attempt {
             user: user.as_str(),
@@ -85,9 +84,9 @@ impl Portal {
         };
         Ok(match self.login.attempt(attempt).await? {
             Outcome::Proved(..) => Ok(Factor::Password),
-            Outcome::Refused => Err(Objection::refused(strings::PASSWORD_REFUSED)),
-            Outcome::Throttled { retry_after } => Err(Objection::wait(retry_after)),
-            Outcome::Busy => Err(Objection::busy()),
+            Outcome::Refused => Err(Objection::refused(&visit.words().password_refused)),
+            Outcome::Throttled { retry_after } => Err(Objection::wait(visit.words(), retry_after)),
+            Outcome::Busy => Err(Objection::busy(visit.words())),
         })
     }
 
@@ -104,10 +103,13 @@ impl Portal {
             user: session.identity().user.as_str(),
             next: next.as_str(),
             wanted: wanted.as_str(),
-            password: *wanted == Wanted::Anything,
+            password: *wanted == Wanted::Anything && visit.takes(AuthMethod::Password).is_ok(),
             code: *wanted != Wanted::Passkey && has.totp.is_some(),
             recovery: *wanted != Wanted::Passkey && has.codes_left > 0,
             passkey: passkey.as_ref(),
+            elsewhere: has
+                .hosts_elsewhere(visit.host_name())
+                .map(|hosts| visit.words().told_elsewhere(&hosts)),
             alarm: objection.map(|objection| objection.text.as_str()),
         };
         asking(visit, "confirm.html", &context, objection)
@@ -161,8 +163,8 @@ impl Wanted {
     }
 }
 
-/// Of our own pages only those that ask for a confirmation are a way back, and the one that ends a login in a
-/// small window.
+/// Of our own pages only those are a way back that ask for a confirmation or for who one is, and the one that ends
+/// a login in a small window.
 pub(super) fn after_confirming(visit: &Visit<'_>, next: ReturnTo) -> ReturnTo {
     let below = next.as_str().strip_prefix(visit.portal).unwrap_or_default();
     let is_ours = BACK.iter().any(|page| {
@@ -171,7 +173,7 @@ pub(super) fn after_confirming(visit: &Visit<'_>, next: ReturnTo) -> ReturnTo {
     if is_ours { next } else { next.outside(visit.portal) }
 }
 
-const BACK: [&str; 3] = ["/account", "/continue", notice::DONE];
+const BACK: [&str; 4] = ["/account", "/continue", "/explain", notice::DONE];
 
 #[derive(Serialize)]
 struct ConfirmPage<'a> {
@@ -183,5 +185,6 @@ struct ConfirmPage<'a> {
     code: bool,
     recovery: bool,
     passkey: Option<&'a Offer>,
+    elsewhere: Option<String>,
     alarm: Option<&'a str>,
 }

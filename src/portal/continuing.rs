@@ -13,7 +13,8 @@ use super::browser::Browser;
 use super::csrf::{self, Nonce};
 use super::kept::{KeptForm, Then};
 use super::kept_fields::{Fields, is_form};
-use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, page, strings};
+use super::proving::Gate;
+use super::{Activity, Caller, Portal, PortalError, Request, ReturnTo, Visit, page};
 use crate::identity::UserId;
 use crate::session::record::Session;
 
@@ -88,18 +89,27 @@ impl Portal {
         Ok(self.continue_page(visit, &session, id, shown))
     }
 
+    /// What is said to somebody who sends a form on and may not; nothing if they may. Looks at the head alone.
+    pub async fn refuse_to_go_on(
+        &self,
+        request: &Request<'_>,
+    ) -> Result<Option<Response<Bytes>>, PortalError> {
+        let settings = self.settings.load_full();
+        let visit = Visit::of(request.clone(), &settings);
+        Ok(match self.gate_to_go_on(&visit).await? {
+            Gate::Open(_) => None,
+            Gate::Shut(response) => Some(response),
+        })
+    }
+
     /// Sends the browser on with what it has just sent.
     pub(super) async fn go_on(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
-        csrf::check_origin(visit.headers, visit.host)
-            .inspect_err(|&forged| self.note_forgery(visit, forged))?;
-        let Caller::Known(session) = self.caller(visit, Activity::Counts).await? else {
-            return Ok(visit.to_login(""));
+        let session = match self.gate_to_go_on(visit).await? {
+            Gate::Open(session) => session,
+            Gate::Shut(response) => return Ok(response),
         };
-        let (id, token) = (visit.query_value("id"), visit.query_value("token"));
-        let (ring, now) = (self.engine.ring(), self.clock.now());
-        csrf::check_session(&ring, session.id().as_bytes(), token.unwrap_or_default(), now)
-            .inspect_err(|&forged| self.note_forgery(visit, forged))?;
-        match self.hand_out(visit, &session, id.unwrap_or_default(), Then::Goes).await? {
+        let id = visit.query_value("id").unwrap_or_default();
+        match self.hand_out(visit, &session, id, Then::Goes).await? {
             Some(form) => Ok(again(&ReturnTo::parse(&form.target))),
             None => Ok(self.continue_page(visit, &session, "", None)),
         }
@@ -117,6 +127,18 @@ impl Portal {
         Ok(self.forms.hand_out(id, &owner, &ring, self.clock.now(), then).await?)
     }
 
+    async fn gate_to_go_on(&self, visit: &Visit<'_>) -> Result<Gate, PortalError> {
+        csrf::check_origin(visit.headers, visit.host)
+            .inspect_err(|&forged| self.note_forgery(visit, forged))?;
+        let Caller::Known(session) = self.caller(visit, Activity::Counts).await? else {
+            return Ok(Gate::Shut(visit.to_login("")));
+        };
+        let token = visit.query_value("token").unwrap_or_default();
+        csrf::check_session(&self.engine.ring(), session.id().as_bytes(), token, self.clock.now())
+            .inspect_err(|&forged| self.note_forgery(visit, forged))?;
+        Ok(Gate::Open(session))
+    }
+
     fn continue_page(
         &self,
         visit: &Visit<'_>,
@@ -126,7 +148,7 @@ impl Portal {
     ) -> Response<Bytes> {
         let (status, alarm) = match shown {
             Some(_) => (StatusCode::OK, None),
-            None => (StatusCode::NOT_FOUND, Some(strings::FORM_GONE)),
+            None => (StatusCode::NOT_FOUND, Some(&*visit.words().form_gone)),
         };
         let (fields, target) = shown.unzip();
         let context = ContinuePage {

@@ -65,10 +65,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::portal::strings;
+    use crate::portal::languages::Language;
 
     fn told(user_agent: &str) -> String {
-        strings::device(DeviceName::of(user_agent))
+        Language::English.words().told_device(DeviceName::of(user_agent))
     }
 
     #[test]

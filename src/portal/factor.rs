@@ -14,7 +14,8 @@ use super::login::{Begun, Filled};
 use super::passkeys::Offer;
 use super::proof::Proof;
 use super::proving::{Objection, asking};
-use super::{Portal, PortalError, ReturnTo, Visit, strings};
+use super::strings::REASON_RECOVERY;
+use super::{Portal, PortalError, ReturnTo, Visit};
 use crate::identity::{Factor, UserId};
 use crate::login::factors::{Shown, Summary, Verdict};
 
@@ -38,6 +39,9 @@ impl Portal {
             code: has.totp.is_some(),
             recovery: has.codes_left > 0,
             passkey: passkey.as_ref(),
+            elsewhere: has
+                .hosts_elsewhere(visit.host_name())
+                .map(|hosts| visit.words().told_elsewhere(&hosts)),
             alarm: objection.map(|objection| objection.text.as_str()),
         };
         let mut response = asking(visit, "factor.html", &context, objection);
@@ -57,11 +61,11 @@ impl Portal {
             Err(refused) => return self.ask_again(visit, &refused),
         };
         let user = proof.identity.user.clone();
-        if !self.login.still_enabled(&user).await? {
-            return self.refuse(visit, Filled::of(&proof));
+        if let Err(fallen) = self.standing_of(&proof).await? {
+            return self.refuse_fallen(visit, &proof, fallen);
         }
         let verdict = self.check_shown(visit, nonce.as_bytes(), &user).await?;
-        let factor = match Objection::of(verdict) {
+        let factor = match Objection::of(visit.words(), verdict) {
             Ok(factor) => factor,
             Err(objection) => {
                 let has = self.factors.of(&user).await?;
@@ -70,10 +74,13 @@ impl Portal {
         };
         // SECURITY: a page that comes again from the history signs nobody in.
         if !self.factors.spend(Sha256::digest(&sealed).into(), proof.ends_at()).await? {
-            let filled = Filled::of(&proof).alarmed(strings::PROOF_EXPIRED.to_owned());
+            let filled = Filled::of(&proof).alarmed(visit.words().proof_expired.clone());
             return self.form(visit, StatusCode::FORBIDDEN, &filled);
         }
         proof.proofs = proof.proofs.with(factor, now);
+        if factor == Factor::RecoveryCode {
+            proof.next = self.way_after_recovery(visit, &proof).await?;
+        }
         self.begin_or_ask(visit, &proof).await
     }
 
@@ -87,8 +94,18 @@ impl Portal {
             Begun::SignedIn(response) => Ok(response),
             Begun::FactorNeeded(has) => self.ask_factor(visit, proof, &has, None).await,
             Begun::AtLimit(sessions) => self.ask_which_to_end(visit, proof, &sessions, None),
-            Begun::Disabled => self.refuse(visit, Filled::of(proof)),
+            Begun::Fallen(fallen) => self.refuse_fallen(visit, proof, fallen),
         }
+    }
+
+    /// By the page of factors for somebody who has none that works on this host, and will run out of codes.
+    async fn way_after_recovery(&self, visit: &Visit<'_>, proof: &Proof) -> Result<ReturnTo, PortalError> {
+        let has = self.factors.of(&proof.identity.user).await?;
+        if has.hosts_elsewhere(visit.host_name()).is_none() {
+            return Ok(proof.next.clone());
+        }
+        let (portal, reason, next) = (visit.portal, REASON_RECOVERY, proof.next.to_query());
+        Ok(ReturnTo::parse(&format!("{portal}/account/factors?reason={reason}&next={next}")))
     }
 
     /// What a form shows: the answer of a passkey, or a code of either kind.
@@ -108,7 +125,7 @@ impl Portal {
             (Some(code), None) => Shown::Code(code),
             (None, None) => Shown::Code(""),
         };
-        Ok(self.factors.check(user, shown, visit.request_id).await?)
+        Ok(self.factors.check(user, shown, visit.cause()).await?)
     }
 }
 
@@ -121,5 +138,6 @@ struct FactorPage<'a> {
     code: bool,
     recovery: bool,
     passkey: Option<&'a Offer>,
+    elsewhere: Option<String>,
     alarm: Option<&'a str>,
 }

@@ -32,15 +32,17 @@ impl Portal {
         objection: Option<Objection>,
     ) -> Result<Response<Bytes>, PortalError> {
         let Summary { totp, passkeys, codes_left } = self.factors.of(&session.identity().user).await?;
+        let next = after_confirming(visit, ReturnTo::from_query(visit.query));
         let context = FactorsPage {
             token: self.form_token(session),
             alarm: objection.as_ref().map(|objection| objection.text.as_str()),
-            note: strings::changed(visit.query_value("reason")),
+            note: visit.words().changed(visit.query_value("reason")),
             has_any: totp.is_some() || !passkeys.is_empty(),
             totp: totp.map(Entry::of),
             passkeys: passkeys.into_iter().map(Entry::of).collect(),
-            codes_left: strings::codes_left(codes_left),
+            codes_left: visit.words().told_codes(codes_left),
             can_add_passkey: Site::at(visit.host).is_some(),
+            next: Some(next.as_str()).filter(|next| *next != "/"),
         };
         let status = objection.as_ref().map_or(StatusCode::OK, |objection| objection.status);
         Ok(page::render(visit.place(), status, "factors.html", &context))
@@ -72,15 +74,15 @@ impl Portal {
         let opened = Enrolment::open(&sealed, &self.engine.ring(), &session, self.clock.now());
         let (Some(enrolment), false) = (opened, is_stale) else {
             let fresh = Enrolment::begin(self.clock.now())?;
-            return self.totp_page(visit, &session, &fresh, &next, Some(&Objection::stale()));
+            return self.totp_page(visit, &session, &fresh, &next, Some(&Objection::stale(visit.words())));
         };
         let (user, code) = (&session.identity().user, visit.field("code").unwrap_or_default());
-        if !self.factors.add_totp(user, &enrolment.secret, &code, visit.request_id).await? {
-            let wrong = Objection::wrong(strings::FIRST_CODE_REFUSED.to_owned());
+        if !self.factors.add_totp(user, &enrolment.secret, &code, visit.cause()).await? {
+            let wrong = Objection::wrong(visit.words().first_code_refused.clone());
             return self.totp_page(visit, &session, &enrolment, &next, Some(&wrong));
         }
         let Some(opened) = self.elevate(&session, Factor::Totp).await? else { return Ok(visit.to_login("")) };
-        self.after_enrolment(visit, &opened, &next).await
+        Ok(self.after_enrolment(visit, &opened, &next).await)
     }
 
     /// Recovery codes for who has none yet; the others go on.
@@ -89,17 +91,19 @@ impl Portal {
         visit: &Visit<'_>,
         opened: &Opened,
         next: &ReturnTo,
-    ) -> Result<Response<Bytes>, PortalError> {
+    ) -> Response<Bytes> {
         let user = &opened.session.identity().user;
-        if self.factors.of(user).await?.codes_left == 0 {
-            let codes = self.factors.new_codes(user, visit.request_id).await?;
-            return Ok(with_cookies(self.codes_page(visit, &opened.session, codes, next), opened));
+        // The factor is there and the session has another token: from here on, nothing may keep that back.
+        match self.factors.of(user).await {
+            Ok(has) if has.codes_left == 0 => return self.new_codes_page(visit, opened, next).await,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, user = %user, "recovery codes cannot be counted"),
         }
         let response = match next.as_str() {
             "/" => visit.to(&format!("/account/factors?reason={}", strings::REASON_FACTOR_ADDED)),
             _ => page::see_other(next.to_location()),
         };
-        Ok(with_cookies(response, opened))
+        with_cookies(response, opened)
     }
 
     /// New recovery codes in the place of the others.
@@ -107,7 +111,7 @@ impl Portal {
         let session = match self.gate_form(visit, "/account/factors").await? {
             FormGate::Open(session) => session,
             FormGate::Stale(session) => {
-                return self.factors_page(visit, &session, Some(Objection::stale())).await;
+                return self.factors_page(visit, &session, Some(Objection::stale(visit.words()))).await;
             }
             FormGate::Shut(response) => return Ok(response),
         };
@@ -115,10 +119,22 @@ impl Portal {
         if !self.factors.of(user).await?.has_second() {
             return Ok(visit.to("/account/factors"));
         }
-        let codes = self.factors.new_codes(user, visit.request_id).await?;
+        // First, or the only sight of the codes could be lost with the session.
         let Some(opened) = self.renew(&session).await? else { return Ok(visit.to_login("")) };
-        let page = self.codes_page(visit, &opened.session, codes, &ReturnTo::default());
-        Ok(with_cookies(page, &opened))
+        Ok(self.new_codes_page(visit, &opened, &ReturnTo::default()).await)
+    }
+
+    /// New recovery codes for who has a new token, or the way to where they can be asked for again.
+    async fn new_codes_page(&self, visit: &Visit<'_>, opened: &Opened, next: &ReturnTo) -> Response<Bytes> {
+        let user = &opened.session.identity().user;
+        let page = match self.factors.new_codes(user, visit.cause()).await {
+            Ok(codes) => self.codes_page(visit, &opened.session, codes, next),
+            Err(error) => {
+                tracing::warn!(%error, user = %user, "no recovery codes could be made");
+                visit.to("/account/factors")
+            }
+        };
+        with_cookies(page, opened)
     }
 
     /// Removes the factor that the form names.
@@ -126,12 +142,12 @@ impl Portal {
         let session = match self.gate_form(visit, "/account/factors").await? {
             FormGate::Open(session) => session,
             FormGate::Stale(session) => {
-                return self.factors_page(visit, &session, Some(Objection::stale())).await;
+                return self.factors_page(visit, &session, Some(Objection::stale(visit.words()))).await;
             }
             FormGate::Shut(response) => return Ok(response),
         };
         let id = FactorId::named(visit.field("factor").unwrap_or_default());
-        if !self.factors.remove(&session.identity().user, id, visit.request_id).await? {
+        if !self.factors.remove(&session.identity().user, id, visit.cause()).await? {
             return Ok(visit.to("/account/factors"));
         }
         let Some(opened) = self.renew(&session).await? else { return Ok(visit.to_login("")) };
@@ -190,6 +206,7 @@ struct FactorsPage<'a> {
     passkeys: Vec<Entry>,
     codes_left: String,
     can_add_passkey: bool,
+    next: Option<&'a str>,
 }
 
 /// A factor in the list.

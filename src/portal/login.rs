@@ -16,10 +16,11 @@ use super::confirm::after_confirming;
 use super::csrf::{self, Forged, Nonce};
 use super::passkeys::Offer;
 use super::proof::Proof;
-use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, known_device, page, strings};
-use crate::identity::Factor;
+use super::strings::Strings;
+use super::{Activity, Caller, Portal, PortalError, ReturnTo, Visit, known_device, page};
+use crate::identity::{AuthMethod, Factor, UserId};
 use crate::login::factors::Summary;
-use crate::login::{Attempt, Outcome};
+use crate::login::{Attempt, Outcome, Standing};
 use crate::secret::Secret;
 use crate::session::engine::{EndReason, Login, OpenError, Opened};
 use crate::session::lifetime::Remember;
@@ -37,14 +38,15 @@ impl Portal {
                 return self.form(visit, StatusCode::OK, &Filled { user, ..Filled::new(next) });
             }
             Caller::Known(session) => return Ok(self.offer_switch(visit, &session, &next)),
-            Caller::Expired => Some(strings::SESSION_EXPIRED),
-            Caller::Nobody => note(visit.query_value("reason")),
+            Caller::Expired => Some(&*visit.words().session_expired),
+            Caller::Nobody => note(visit.words(), visit.query_value("reason")),
         };
         self.form(visit, StatusCode::OK, &Filled { note, ..Filled::new(next) })
     }
 
     /// Looks at a form that came in.
     pub(super) async fn submit_login(&self, visit: &Visit<'_>) -> Result<Response<Bytes>, PortalError> {
+        visit.takes(AuthMethod::Password)?;
         let next = after_confirming(visit, ReturnTo::parse(&visit.field("next").unwrap_or_default()));
         let user = visit.field("user").unwrap_or_default();
         let filled = Filled { user: &user, remember: self.wish(visit), ..Filled::new(next) };
@@ -52,19 +54,19 @@ impl Portal {
             return self.refuse_form(visit, filled, forged);
         }
         match self.attempt(visit, &user).await? {
-            Outcome::Proved(identity, method) => {
-                let (remember, next) = (filled.remember, filled.next.clone());
-                let issued = self.clock.now();
+            Outcome::Proved(Standing { identity, password }, method) => {
+                let (remember, next, issued) = (filled.remember, filled.next.clone(), self.clock.now());
                 let proofs = Proofs::default().with(Factor::Password, issued);
-                self.begin_or_ask(visit, &Proof { identity, method, proofs, remember, next, issued }).await
+                let proof = Proof { identity, method, password, proofs, remember, next, issued };
+                self.begin_or_ask(visit, &proof).await
             }
             Outcome::Refused => self.refuse(visit, filled),
             Outcome::Throttled { retry_after } => {
-                let page = filled.alarmed(strings::throttled(retry_after));
+                let page = filled.alarmed(visit.words().told_to_wait(retry_after));
                 Ok(retry(self.form(visit, StatusCode::TOO_MANY_REQUESTS, &page)?, retry_after))
             }
             Outcome::Busy => {
-                let page = filled.alarmed(strings::BUSY.to_owned());
+                let page = filled.alarmed(visit.words().busy.clone());
                 Ok(retry(self.form(visit, StatusCode::SERVICE_UNAVAILABLE, &page)?, BUSY_FOR))
             }
         }
@@ -91,6 +93,7 @@ impl Portal {
             note: filled.note,
             offer_remember: self.offers_remember(),
             remember: filled.remember == Remember::Yes,
+            methods: visit.methods.iter().map(|method| method.as_str()).collect(),
             passkey: self.offer_login(visit, &nonce)?,
         };
         let mut response = page::scripted(page::render(visit.place(), status, "login.html", &context));
@@ -114,10 +117,10 @@ impl Portal {
         self.note_forgery(visit, forged);
         let text = match forged {
             Forged::Origin => return Err(forged.into()),
-            Forged::NoCookie => strings::NO_COOKIE,
-            Forged::Token | Forged::Expired => strings::FORM_EXPIRED,
+            Forged::NoCookie => &visit.words().no_cookie,
+            Forged::Token | Forged::Expired => &visit.words().form_expired,
         };
-        self.form(visit, StatusCode::FORBIDDEN, &filled.alarmed(text.to_owned()))
+        self.form(visit, StatusCode::FORBIDDEN, &filled.alarmed(text.clone()))
     }
 
     async fn attempt(&self, visit: &Visit<'_>, user: &str) -> Result<Outcome, PortalError> {
@@ -132,7 +135,7 @@ impl Portal {
         visit: &Visit<'_>,
         filled: Filled<'_>,
     ) -> Result<Response<Bytes>, PortalError> {
-        let page = filled.alarmed(strings::REFUSED.to_owned());
+        let page = filled.alarmed(visit.words().refused.clone());
         let mut response = self.form(visit, StatusCode::UNAUTHORIZED, &page)?;
         response.headers_mut().insert(http::header::WWW_AUTHENTICATE, super::CHALLENGE);
         Ok(response)
@@ -140,37 +143,81 @@ impl Portal {
 
     /// Begins the session of somebody who proved who they are.
     pub(super) async fn begin(&self, visit: &Visit<'_>, proof: &Proof) -> Result<Begun, PortalError> {
+        let standing = match self.standing_of(proof).await? {
+            Ok(standing) => standing,
+            Err(fallen) => return Ok(Begun::Fallen(fallen)),
+        };
         // SECURITY: the one place where sessions begin, so that no way in leaves the factor out.
-        if proof.proofs.second().is_none() {
-            let has = self.factors.of(&proof.identity.user).await?;
-            if has.has_second() {
-                return Ok(Begun::FactorNeeded(has));
-            }
+        if let Some(has) = self.factor_lacked(proof).await? {
+            return Ok(Begun::FactorNeeded(has));
         }
         if let Caller::Known(earlier) = self.caller(visit, Activity::DoesNotCount).await? {
             self.engine.end(&earlier, EndReason::Replaced).await?;
         }
-        let Proof { identity, method, proofs, remember, next, .. } = proof.clone();
+        let Proof { method, proofs, remember, .. } = proof.clone();
+        let identity = standing.identity.clone();
         let login = Login { identity, method, proofs, remember, device: visit.device() };
         let Opened { cookies, session } = match self.engine.open(login).await {
             Err(OpenError::AtLimit(sessions)) => return Ok(Begun::AtLimit(sessions)),
             opened => opened?,
         };
-        // SECURITY: an account that was disabled since its password was read lost its sessions before
-        // this one began.
-        let enabled = self.login.still_enabled(&session.identity().user).await;
-        if !matches!(enabled, Ok(true)) {
+        // SECURITY: an account that was disabled or changed since it was read lost its sessions before this one
+        // began.
+        let still = self.standing_of(proof).await;
+        if !matches!(&still, Ok(Ok(still)) if *still == standing) {
             self.engine.end(&session, EndReason::AccountDisabled).await?;
-            return enabled.map(|_| Begun::Disabled).map_err(PortalError::from);
+            return Ok(Begun::Fallen(still?.err().unwrap_or(Fallen::Changed)));
         }
-        let user = &session.identity().user;
+        self.signed_in(visit, &session.identity().user, proof, cookies)
+    }
+
+    fn signed_in(
+        &self,
+        visit: &Visit<'_>,
+        user: &UserId,
+        proof: &Proof,
+        cookies: Vec<HeaderValue>,
+    ) -> Result<Begun, PortalError> {
         let browser = self.note_user(visit, user)?;
         let device = known_device::remember(visit.headers, &self.engine.ring(), user, self.clock.now())?;
-        let mut response = page::see_other(next.to_location());
+        let mut response = page::see_other(proof.next.to_location());
         for cookie in cookies.into_iter().chain([device]).chain(browser) {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
         Ok(Begun::SignedIn(response))
+    }
+
+    /// What the account of a proof is now, if the proof is still worth something.
+    pub(super) async fn standing_of(&self, proof: &Proof) -> Result<Result<Standing, Fallen>, PortalError> {
+        Ok(match self.login.standing(&proof.identity.user).await? {
+            None => Err(Fallen::Disabled),
+            Some(standing) if standing.password != proof.password => Err(Fallen::Changed),
+            Some(standing) => Ok(standing),
+        })
+    }
+
+    /// The login page, for somebody whose account is not what it was when they proved who they are.
+    pub(super) fn refuse_fallen(
+        &self,
+        visit: &Visit<'_>,
+        proof: &Proof,
+        fallen: Fallen,
+    ) -> Result<Response<Bytes>, PortalError> {
+        match fallen {
+            Fallen::Disabled => self.refuse(visit, Filled::of(proof)),
+            Fallen::Changed => {
+                let filled = Filled::of(proof).alarmed(visit.words().proof_expired.clone());
+                self.form(visit, StatusCode::FORBIDDEN, &filled)
+            }
+        }
+    }
+
+    /// What the user has as a second factor, if the proof holds none of it.
+    pub(super) async fn factor_lacked(&self, proof: &Proof) -> Result<Option<Summary>, PortalError> {
+        if proof.proofs.second().is_some() {
+            return Ok(None);
+        }
+        Ok(Some(self.factors.of(&proof.identity.user).await?).filter(Summary::has_second))
     }
 
     fn offers_remember(&self) -> bool {
@@ -190,8 +237,17 @@ pub(super) enum Begun {
     FactorNeeded(Summary),
     /// Nothing: the user has as many sessions as they may have.
     AtLimit(Vec<Arc<Session>>),
-    /// Nothing: the account may no longer sign in.
+    /// Nothing: the account is not what it was.
+    Fallen(Fallen),
+}
+
+/// Why a proof is worth nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fallen {
+    /// The account may not sign in.
     Disabled,
+    /// It has another password, or was changed at this very moment.
+    Changed,
 }
 
 /// What the form is filled with.
@@ -229,6 +285,7 @@ struct LoginPage<'a> {
     note: Option<&'static str>,
     offer_remember: bool,
     remember: bool,
+    methods: Vec<&'static str>,
     passkey: Option<Offer>,
 }
 
@@ -250,11 +307,11 @@ const BUSY_FOR: Duration = Duration::from_secs(2);
 /// A name of more characters is not written back into the form.
 const SHOWN_NAME_LIMIT: usize = 128;
 
-fn note(reason: Option<&str>) -> Option<&'static str> {
+fn note<'a>(words: &'a Strings, reason: Option<&str>) -> Option<&'a str> {
     match reason {
-        Some(REASON_EXPIRED) => Some(strings::SESSION_EXPIRED),
-        Some(REASON_SIGNED_OUT) => Some(strings::SIGNED_OUT),
-        other => strings::changed(other),
+        Some(REASON_EXPIRED) => Some(&words.session_expired),
+        Some(REASON_SIGNED_OUT) => Some(&words.signed_out),
+        other => words.changed(other),
     }
 }
 

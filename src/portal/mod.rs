@@ -5,17 +5,19 @@
 //! before it has any effect; a store that cannot answer is an error, never "not signed in".
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::USER_AGENT;
+use http::header::{ACCEPT_LANGUAGE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::clock::Clock;
-use crate::login::Login;
+use crate::identity::AuthMethod;
 use crate::login::accounts::AccountsError;
 use crate::login::factors::{EnrolError, Factors};
+use crate::login::{Cause, Login};
 use crate::session::binding::Device;
 use crate::session::cookie::Found;
 use crate::session::engine::{self, Activity, Engine, OpenError, Resumed};
@@ -34,18 +36,22 @@ mod continuing;
 pub mod csrf;
 mod device;
 mod enrolment;
+mod explanation;
 mod factor;
 mod factors;
 mod form;
 mod kept;
 mod kept_fields;
 pub mod known_device;
+pub mod languages;
 mod login;
 mod logout;
+pub mod look;
 mod notice;
 pub mod page;
 mod passkeys;
 mod password;
+mod placeholders;
 mod proof;
 mod proving;
 mod reset;
@@ -57,15 +63,19 @@ mod vault;
 
 pub use builtin::{BuiltinPage, builtin};
 pub use continuing::{Interrupted, Waiting};
+pub use explanation::{ExplanationPage, explanation, no_explanation};
 pub use kept::Forms;
 pub use login::REASON_EXPIRED;
-pub use page::{ErrorPage, Place, Reader};
+pub use page::{ErrorPage, Explained, Place, Reader};
 pub use return_to::ReturnTo;
 pub use session_info::CHALLENGE;
 pub use vault::RingVault;
 
 use csrf::Forged;
 use kept::Unreachable;
+use languages::Language;
+use look::{Branding, Look};
+use strings::Strings;
 
 /// The names of every cookie of the gateway: no backend sees them, none sets them.
 #[must_use]
@@ -78,6 +88,30 @@ pub const fn own_cookies(session: &str) -> [&str; 4] {
 pub struct Config {
     /// The path prefix, without a slash at its end; `/.vestibule` by default.
     pub path: String,
+    /// What those read whose browsers ask for no language of ours.
+    pub language: Language,
+    /// What of the pages is the deployer's.
+    pub branding: Branding,
+    /// The folder of templates that take the place of ours.
+    pub templates: Option<PathBuf>,
+}
+
+impl Config {
+    /// The defaults, below `path`.
+    #[must_use]
+    pub fn at(path: &str) -> Self {
+        let (language, branding) = (Language::default(), Branding::default());
+        Self { path: path.to_owned(), language, branding, templates: None }
+    }
+}
+
+/// What a reload changes.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What the pages look like.
+    pub look: Arc<Look>,
+    /// How people sign in, in the order in which it is offered.
+    pub methods: Vec<AuthMethod>,
 }
 
 /// The gateway's own pages.
@@ -89,7 +123,7 @@ pub struct Portal {
     forms: Forms,
     clock: Clock,
     audit: Audit,
-    config: ArcSwap<Config>,
+    settings: ArcSwap<Settings>,
 }
 
 impl Portal {
@@ -101,7 +135,7 @@ impl Portal {
         factors: Factors,
         clock: Clock,
         audit: Audit,
-        config: Config,
+        settings: Settings,
     ) -> Self {
         Self {
             engine,
@@ -110,7 +144,7 @@ impl Portal {
             forms: Forms::here(),
             clock,
             audit,
-            config: ArcSwap::from_pointee(config),
+            settings: ArcSwap::from_pointee(settings),
         }
     }
 
@@ -126,14 +160,14 @@ impl Portal {
     }
 
     /// Other settings from the next request on.
-    pub fn reload(&self, config: Config) {
-        self.config.store(Arc::new(config));
+    pub fn reload(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
     }
 
     /// Answers a request below the portal's path.
     pub async fn serve(&self, request: Request<'_>) -> Result<Response<Bytes>, PortalError> {
-        let config = self.config.load_full();
-        let request = Visit { request, portal: &config.path };
+        let settings = self.settings.load_full();
+        let request = Visit::of(request, &settings);
         match (request.path_below_portal, Verb::of(request.method)) {
             ("/login", Verb::Look) => self.show_login(&request).await,
             ("/login", Verb::Post) => self.submit_login(&request).await,
@@ -293,17 +327,48 @@ impl From<getrandom::Error> for PortalError {
 #[derive(Debug)]
 struct Visit<'a> {
     request: Request<'a>,
+    look: &'a Look,
+    methods: &'a [AuthMethod],
     portal: &'a str,
+    language: Language,
+}
+
+impl<'a> Visit<'a> {
+    fn of(request: Request<'a>, settings: &'a Settings) -> Self {
+        let Settings { look, methods } = settings;
+        let wish = request.headers.get(ACCEPT_LANGUAGE);
+        let language = Language::wanted(wish, look.language());
+        Self { request, look, methods, portal: look.portal(), language }
+    }
 }
 
 impl Visit<'_> {
     const fn place(&self) -> Place<'_> {
-        Place { portal: self.portal, host: self.request.host }
+        Place { look: self.look, host: self.request.host, language: self.language }
+    }
+
+    /// The words of the visitor's language.
+    fn words(&self) -> &'static Strings {
+        self.language.words()
+    }
+
+    /// Whether people sign in like that here.
+    fn takes(&self, method: AuthMethod) -> Result<(), PortalError> {
+        if self.methods.contains(&method) { Ok(()) } else { Err(PortalError::NotFound) }
     }
 
     fn device(&self) -> Device<'_> {
         let user_agent = self.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
         Device { user_agent: user_agent.unwrap_or_default(), address: self.client }
+    }
+
+    /// The host without its port.
+    fn host_name(&self) -> &str {
+        self.host.rsplit_once(':').map_or(self.host, |(name, _)| name)
+    }
+
+    const fn cause(&self) -> Cause<'_> {
+        Cause { address: self.request.client, request_id: self.request.request_id }
     }
 
     /// The value of `name` in the query, if it is one that needs no decoding.
@@ -365,8 +430,9 @@ impl Verb {
     }
 }
 
-fn asset(path: &str, verb: Verb) -> Result<Response<Bytes>, PortalError> {
-    let found = path.strip_prefix(assets::FOLDER).and_then(assets::serve).ok_or(PortalError::NotFound)?;
+fn asset(look: &Look, path: &str, verb: Verb) -> Result<Response<Bytes>, PortalError> {
+    let name = path.strip_prefix(assets::FOLDER);
+    let found = name.and_then(|name| look.asset(name)).ok_or(PortalError::NotFound)?;
     if verb == Verb::Look { Ok(found) } else { Err(PortalError::MethodNotAllowed("GET, HEAD")) }
 }
 

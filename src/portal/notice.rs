@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde::Serialize;
 
+use super::languages::Language;
 use super::session_info::json;
-use super::strings::{ENGLISH, Strings};
 use super::{Activity, Caller, Portal, PortalError, Verb, Visit, assets, page};
 
 /// Where a login in a small window ends, below the portal's path.
@@ -25,7 +25,7 @@ impl Portal {
             _ if verb != Verb::Look => Err(PortalError::MethodNotAllowed("GET, HEAD")),
             "/notice.js" => Ok(assets::notice(visit.headers)),
             DONE => self.show_done(visit).await,
-            _ => Ok(json(StatusCode::OK, &Words::of(&ENGLISH))),
+            _ => Ok(json(StatusCode::OK, &Words::of(visit.language))),
         }
     }
 
@@ -58,17 +58,18 @@ struct Words {
 }
 
 impl Words {
-    const fn of(strings: &Strings) -> Self {
+    fn of(language: Language) -> Self {
+        let strings = language.words();
         Self {
-            lang: "en",
-            soon: Text { title: strings.notice_soon, lead: strings.notice_soon_lead },
-            last: Text { title: strings.notice_last, lead: strings.notice_last_lead },
-            over: Text { title: strings.notice_over, lead: strings.notice_over_lead },
-            other: Text { title: strings.notice_other, lead: strings.notice_other_lead },
-            stay: strings.stay,
-            later: strings.notice_later,
-            sign_in: strings.notice_sign_in,
-            reload: strings.notice_reload,
+            lang: language.tag(),
+            soon: Text { title: &strings.notice_soon, lead: &strings.notice_soon_lead },
+            last: Text { title: &strings.notice_last, lead: &strings.notice_last_lead },
+            over: Text { title: &strings.notice_over, lead: &strings.notice_over_lead },
+            other: Text { title: &strings.notice_other, lead: &strings.notice_other_lead },
+            stay: &strings.stay,
+            later: &strings.notice_later,
+            sign_in: &strings.notice_sign_in,
+            reload: &strings.notice_reload,
         }
     }
 }

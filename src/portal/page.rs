@@ -1,23 +1,19 @@
-//! Templates and the headers of what is made from them.
+//! Responses with our pages: what goes into every template, and the headers of what is made from it.
 //!
-//! What stands on a page is its handler's matter. Invariants: every text is escaped; every page
+//! What stands on a page is its handler's matter, what it looks like is [`Look`]'s. Invariants: every page
 //! carries a content security policy that allows no script and no style but our own, and is kept by
 //! no cache.
-
-use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 
-use super::assets;
+use super::languages::Language;
+use super::look::Look;
 use super::return_to::ReturnTo;
-use super::strings::ENGLISH;
 use crate::clock::Timestamp;
-use crate::identity::UserId;
+use crate::identity::{Group, UserId};
 
 /// The policy of our own pages. Chromium applies `form-action` to the redirects after a form as
 /// well: the one after login stays on the same origin.
@@ -46,10 +42,12 @@ pub const PAGE_HEADERS: [(HeaderName, HeaderValue); 9] = [
 /// Where a page stands.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
-    /// The portal's path, without a slash at its end.
-    pub portal: &'a str,
+    /// What our pages look like there.
+    pub look: &'a Look,
     /// The host that the browser asked for, for people to read.
     pub host: &'a str,
+    /// The language that its user reads.
+    pub language: Language,
 }
 
 /// A page that says that something is not possible.
@@ -69,6 +67,19 @@ pub struct ErrorPage<'a> {
     pub request_id: &'a str,
     /// Who reads it.
     pub reader: Reader<'a>,
+    /// What was asked for.
+    pub here: &'a ReturnTo,
+    /// Whether they may look up why.
+    pub explained: Explained,
+}
+
+/// Whether the reader of an error page may look up why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Explained {
+    /// They are an administrator, and it is known.
+    ByItsId,
+    /// Not here.
+    No,
 }
 
 /// Who reads an error page.
@@ -77,25 +88,25 @@ pub enum Reader<'a> {
     /// Somebody for whom signing in changes nothing.
     Anybody,
     /// Somebody who may try again later, here.
-    Waiting(&'a ReturnTo),
+    Waiting,
     /// Somebody who should sign in, to come back here.
-    Stranger(&'a ReturnTo),
+    Stranger,
     /// Somebody who may sign in as somebody else, to come back here.
-    User(&'a UserId, &'a ReturnTo),
+    User(&'a UserId),
+    /// The same where it is groups that they lack: these are the ones that they are in.
+    Outsider(&'a UserId, &'a [Group]),
 }
 
-/// The response that shows an error page.
+/// The response that shows an error page. Each has a way on: the last is the page itself.
 #[must_use]
 pub fn error(page: &ErrorPage<'_>) -> Response<Bytes> {
-    let (user, next) = match page.reader {
-        Reader::Anybody | Reader::Waiting(_) => (None, None),
-        Reader::Stranger(next) => (None, Some(next.to_query())),
-        Reader::User(user, next) => (Some(user.as_str()), Some(next.to_query())),
+    let (user, groups) = match page.reader {
+        Reader::User(user) => (Some(user.as_str()), None),
+        Reader::Outsider(user, groups) => (Some(user.as_str()), Some(groups)),
+        Reader::Anybody | Reader::Waiting | Reader::Stranger => (None, None),
     };
-    let again = match page.reader {
-        Reader::Waiting(here) => Some(here.as_str()),
-        _ => None,
-    };
+    let is_start = page.here.as_str() == "/";
+    let is_stuck = matches!(page.reader, Reader::Anybody) && is_start;
     let context = ErrorContext {
         title: page.title,
         happened: page.happened,
@@ -103,8 +114,12 @@ pub fn error(page: &ErrorPage<'_>) -> Response<Bytes> {
         status: page.status.as_u16(),
         request_id: page.request_id,
         user,
-        next: next.as_deref(),
-        again,
+        groups: groups.map(|groups| groups.iter().map(Group::as_str).collect()),
+        next: page.here.to_query().into(),
+        again: (is_stuck || matches!(page.reader, Reader::Waiting)).then_some(page.here.as_str()),
+        is_stranger: matches!(page.reader, Reader::Stranger),
+        is_start,
+        is_explained: page.explained == Explained::ByItsId,
     };
     render(page.place, page.status, "error.html", &context)
 }
@@ -116,22 +131,24 @@ pub(super) fn render<C: Serialize>(
     name: &str,
     page: &C,
 ) -> Response<Bytes> {
-    let frame = Frame {
-        portal: place.portal,
-        host: place.host,
-        stylesheet: assets::STYLESHEET.path(place.portal),
-        icon: assets::ICON.path(place.portal),
-        script: assets::SCRIPT.path(place.portal),
-        onward: assets::ONWARD.path(place.portal),
-        page,
-    };
-    match TEMPLATES.get_template(name).and_then(|template| template.render(Serde(frame))) {
-        Ok(html) => respond(status, "text/html; charset=utf-8", html),
+    match place.look.render(place.language, name, &Frame { host: place.host, page }) {
+        Ok(html) => {
+            let mut response = respond(status, "text/html; charset=utf-8", html);
+            say_language(response.headers_mut(), place.language);
+            response
+        }
         Err(error) => {
             tracing::error!(%error, name, "own page cannot be made");
             respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "This page cannot be shown.\n".to_owned())
         }
     }
+}
+
+/// Which language a page is in, and that it was chosen by what the browser asked for (RFC 9110 sections 8.5
+/// and 12.5.5).
+fn say_language(headers: &mut HeaderMap, language: Language) {
+    headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(language.tag()));
+    headers.insert(header::VARY, HeaderValue::from_static("accept-language"));
 }
 
 /// The same page, on which our own script may run.
@@ -171,12 +188,7 @@ pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
 #[derive(Serialize)]
 struct Frame<'a, C> {
-    portal: &'a str,
     host: &'a str,
-    stylesheet: String,
-    icon: String,
-    script: String,
-    onward: String,
     #[serde(flatten)]
     page: &'a C,
 }
@@ -189,45 +201,15 @@ struct ErrorContext<'a> {
     status: u16,
     request_id: &'a str,
     user: Option<&'a str>,
-    next: Option<&'a str>,
+    groups: Option<Vec<&'a str>>,
+    next: String,
     again: Option<&'a str>,
+    is_explained: bool,
+    is_stranger: bool,
+    is_start: bool,
 }
 
 const PERMISSIONS: &str = "accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), usb=()";
-
-/// All of them end in `.html`: that is what turns escaping on.
-const SOURCES: [(&str, &str); 18] = [
-    ("builtin.html", include_str!("templates/builtin.html")),
-    ("base.html", include_str!("templates/base.html")),
-    ("login.html", include_str!("templates/login.html")),
-    ("at_limit.html", include_str!("templates/at_limit.html")),
-    ("switch.html", include_str!("templates/switch.html")),
-    ("logout.html", include_str!("templates/logout.html")),
-    ("account.html", include_str!("templates/account.html")),
-    ("factor.html", include_str!("templates/factor.html")),
-    ("confirm.html", include_str!("templates/confirm.html")),
-    ("factors.html", include_str!("templates/factors.html")),
-    ("totp.html", include_str!("templates/totp.html")),
-    ("codes.html", include_str!("templates/codes.html")),
-    ("password.html", include_str!("templates/password.html")),
-    ("reset.html", include_str!("templates/reset.html")),
-    ("continue.html", include_str!("templates/continue.html")),
-    ("passkey.html", include_str!("templates/passkey.html")),
-    ("done.html", include_str!("templates/done.html")),
-    ("error.html", include_str!("templates/error.html")),
-];
-
-static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut templates = Environment::new();
-    templates.set_undefined_behavior(UndefinedBehavior::Strict);
-    templates.add_global("strings", Serde(ENGLISH));
-    for (name, source) in SOURCES {
-        if let Err(error) = templates.add_template(name, source) {
-            tracing::error!(%error, name, "template cannot be read");
-        }
-    }
-    templates
-});
 
 fn protect(headers: &mut HeaderMap) {
     headers.extend(PAGE_HEADERS);
@@ -235,20 +217,31 @@ fn protect(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Config;
+    use super::super::strings::Strings;
     use super::*;
 
-    const PLACE: Place<'_> = Place { portal: "/.vestibule", host: "wiki.example.com" };
-
     fn page(reader: Reader<'_>) -> Response<Bytes> {
+        page_at("/a?b=c&d", reader)
+    }
+
+    fn page_at(here: &str, reader: Reader<'_>) -> Response<Bytes> {
+        let look = Look::load(&Config::at("/.vestibule")).unwrap();
         error(&ErrorPage {
-            place: PLACE,
+            place: Place { look: &look, host: "wiki.example.com", language: Language::English },
             status: StatusCode::FORBIDDEN,
             title: "Not for you",
             happened: "<script>alert(1)</script> may not be seen by you.",
             advice: "Ask whoever runs this site.",
             request_id: "r-1",
             reader,
+            here: &ReturnTo::parse(here),
+            explained: Explained::No,
         })
+    }
+
+    fn words() -> &'static Strings {
+        Language::English.words()
     }
 
     fn text(response: &Response<Bytes>) -> &str {
@@ -269,20 +262,54 @@ mod tests {
 
     #[test]
     fn a_reader_is_offered_what_may_help() {
-        let (user, next) = (UserId::try_from("o'neil").unwrap(), ReturnTo::parse("/a?b=c&d"));
-        let denied = page(Reader::User(&user, &next));
-        assert!(text(&denied).contains("o&#x27;neil") && text(&denied).contains(ENGLISH.switch_user));
+        let user = UserId::try_from("o'neil").unwrap();
+        let denied = page(Reader::User(&user));
+        assert!(text(&denied).contains("o&#x27;neil") && text(&denied).contains(&words().switch_user));
         assert!(text(&denied).contains("login?next=&#x2f;a%3Fb%3Dc%26d"), "{}", text(&denied));
-        let stranger = page(Reader::Stranger(&next));
-        assert!(text(&stranger).contains(ENGLISH.sign_in) && !text(&stranger).contains(ENGLISH.switch_user));
+        let stranger = page(Reader::Stranger);
+        assert!(
+            text(&stranger).contains(&words().sign_in) && !text(&stranger).contains(&words().switch_user)
+        );
+    }
+
+    #[test]
+    fn who_lacks_a_group_reads_which_they_have() {
+        let user = UserId::try_from("alice").unwrap();
+        let groups = [Group::try_from("staff").unwrap(), Group::try_from("crew").unwrap()];
+        assert!(text(&page(Reader::Outsider(&user, &groups))).contains("Your groups: staff, crew"));
+        assert!(text(&page(Reader::Outsider(&user, &[]))).contains(&words().groups_none));
     }
 
     #[test]
     fn who_has_to_wait_is_offered_the_same_page_again() {
-        let waiting = page(Reader::Waiting(&ReturnTo::parse("/a?b=c&d")));
-        assert!(text(&waiting).contains(ENGLISH.try_again), "{}", text(&waiting));
+        let waiting = page(Reader::Waiting);
+        assert!(text(&waiting).contains(&words().try_again), "{}", text(&waiting));
         assert!(text(&waiting).contains("href=\"&#x2f;a?b=c&amp;d\""), "{}", text(&waiting));
         assert!(!text(&waiting).contains("login?next"));
+    }
+
+    #[test]
+    fn nobody_is_stuck_wherever_they_are() {
+        let user = UserId::try_from("alice").unwrap();
+        for reader in [
+            Reader::Anybody,
+            Reader::Waiting,
+            Reader::Stranger,
+            Reader::User(&user),
+            Reader::Outsider(&user, &[]),
+        ] {
+            let elsewhere = page(reader);
+            assert!(text(&elsewhere).contains("href=\"/\""), "{reader:?}: the start page is a way on");
+            let start = page_at("/", reader);
+            assert_eq!(
+                text(&start).matches("class=\"button").count(),
+                match reader {
+                    Reader::User(_) | Reader::Outsider(..) => 2,
+                    _ => 1,
+                }
+            );
+            assert!(!text(&start).contains(&words().to_start), "{reader:?}: it is this very page");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::proving::{FormGate, Gate, Objection, with_cookies};
 use super::{Portal, PortalError, Visit, page, strings};
 use crate::identity::UserId;
-use crate::login::NewPassword;
+use crate::login::{NewPassword, Unset};
 use crate::secret::Secret;
 use crate::session::record::Session;
 
@@ -28,7 +28,7 @@ impl Portal {
         let session = match self.gate_form(visit, "/account/password").await? {
             FormGate::Open(session) => session,
             FormGate::Stale(session) => {
-                return Ok(self.password_page(visit, &session, Some(&Objection::stale())));
+                return Ok(self.password_page(visit, &session, Some(&Objection::stale(visit.words()))));
             }
             FormGate::Shut(response) => return Ok(response),
         };
@@ -41,19 +41,29 @@ impl Portal {
     }
 
     /// Sets the password in the form, or says why not.
-    pub(super) async fn take_password(
+    async fn take_password(
         &self,
         visit: &Visit<'_>,
         user: &UserId,
     ) -> Result<Option<Objection>, PortalError> {
-        let password = match typed(visit) {
+        let password = match self.chosen_password(visit, user).await {
             Ok(password) => password,
             Err(objection) => return Ok(Some(objection)),
         };
-        Ok(match self.login.set_password(user, password, visit.request_id).await? {
-            NewPassword::Set => None,
-            NewPassword::Refused(problem) => Some(Objection::wrong(strings::password_problem(problem))),
-            NewPassword::Busy => Some(Objection::busy()),
+        self.login.set_password(user, password, visit.cause()).await?;
+        Ok(None)
+    }
+
+    /// The password in the form, if it was typed twice alike and `user` may choose it.
+    pub(super) async fn chosen_password(
+        &self,
+        visit: &Visit<'_>,
+        user: &UserId,
+    ) -> Result<NewPassword, Objection> {
+        let typed = typed(visit)?;
+        self.login.prepare_password(user, typed).await.map_err(|unset| match unset {
+            Unset::Refused(problem) => Objection::wrong(visit.words().password_problem(problem)),
+            Unset::Busy => Objection::busy(visit.words()),
         })
     }
 
@@ -78,13 +88,13 @@ impl Portal {
 }
 
 /// The password that the form holds, if it was typed twice alike.
-pub(super) fn typed(visit: &Visit<'_>) -> Result<Secret<String>, Objection> {
+fn typed(visit: &Visit<'_>) -> Result<Secret<String>, Objection> {
     let field = |name| Secret::new(visit.field(name).unwrap_or_default());
     let password = field("password");
     if password == field("again") {
         Ok(password)
     } else {
-        Err(Objection::wrong(strings::PASSWORDS_DIFFER.to_owned()))
+        Err(Objection::wrong(visit.words().passwords_differ.clone()))
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Between the right password and the session lies a page that asks something; what was proved lies in
 //! its form, since the gateway keeps nothing of somebody without a session. Invariants: nobody but the
-//! gateway reads or writes a proof; it is worth nothing in another browser, nor after [`LIFETIME`].
+//! gateway reads or writes a proof; it is worth nothing in another browser, nor after [`LIFETIME`], nor after
+//! the account has another password.
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::ReturnTo;
 use super::csrf::Nonce;
 use crate::clock::Timestamp;
 use crate::identity::{AuthMethod, Identity};
+use crate::login::PasswordMark;
 use crate::session::keyring::{KeyRing, Sealing};
 use crate::session::lifetime::Remember;
 use crate::session::proofs::Proofs;
@@ -25,6 +27,8 @@ pub(super) struct Proof {
     pub(super) identity: Identity,
     /// How.
     pub(super) method: AuthMethod,
+    /// The password of the account when they did.
+    pub(super) password: PasswordMark,
     /// What they showed, and when.
     pub(super) proofs: Proofs,
     /// Whether they want to stay signed in.
@@ -41,6 +45,7 @@ impl Proof {
         let content = Content {
             identity: self.identity.clone(),
             method: self.method,
+            password: self.password,
             proofs: self.proofs,
             remembered: self.remember == Remember::Yes,
             next: self.next.as_str().to_owned(),
@@ -64,9 +69,9 @@ impl Proof {
         let text = ring.open(Sealing::Proof, nonce.as_bytes(), &sealed).ok_or(Refused::Untrusted)?;
         let content: Content = serde_json::from_slice(&text).map_err(|_| Refused::Untrusted)?;
         let remember = if content.remembered { Remember::Yes } else { Remember::No };
-        let Content { identity, method, proofs, next, issued, .. } = content;
+        let Content { identity, method, password, proofs, next, issued, .. } = content;
         let (next, issued) = (ReturnTo::parse(&next), Timestamp::from_millis(issued));
-        let proof = Self { identity, method, proofs, remember, next, issued };
+        let proof = Self { identity, method, password, proofs, remember, next, issued };
         if now.since(issued) < LIFETIME { Ok(proof) } else { Err(Refused::Expired(Box::new(proof))) }
     }
 }
@@ -87,6 +92,7 @@ const LIFETIME: Duration = Duration::from_mins(5);
 struct Content {
     identity: Identity,
     method: AuthMethod,
+    password: PasswordMark,
     proofs: Proofs,
     remembered: bool,
     next: String,
@@ -112,6 +118,7 @@ mod tests {
                 email: None,
             },
             method: AuthMethod::Password,
+            password: PasswordMark::of("a hash"),
             proofs: Proofs::default().with(Factor::Password, NOW),
             remember: Remember::Yes,
             next: ReturnTo::parse("/wiki?a=%2F b"),

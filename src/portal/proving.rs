@@ -12,7 +12,8 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::login::retry;
-use super::{Activity, Caller, Portal, PortalError, ReturnTo, Verb, Visit, asset, csrf, page, strings};
+use super::strings::Strings;
+use super::{Activity, Caller, Portal, PortalError, ReturnTo, Verb, Visit, asset, csrf, page};
 use crate::identity::Factor;
 use crate::login::factors::Verdict;
 use crate::session::engine::Opened;
@@ -32,6 +33,7 @@ impl Portal {
             ("/login/passkey", Verb::Post) => self.login_by_passkey(visit).await,
             ("/confirm", Verb::Look) => self.show_confirm(visit).await,
             ("/confirm", Verb::Post) => self.submit_confirm(visit).await,
+            ("/account/password", _) if !self.login.takes_passwords() => Err(PortalError::NotFound),
             ("/account/password", Verb::Look) => self.show_password(visit).await,
             ("/account/password", Verb::Post) => self.submit_password(visit).await,
             ("/account/factors", Verb::Look) => self.show_factors(visit).await,
@@ -52,7 +54,7 @@ impl Portal {
             (page, Verb::Other) if PAGES.contains(&page) => {
                 Err(PortalError::MethodNotAllowed("GET, HEAD, POST"))
             }
-            (path, verb) => asset(path, verb),
+            (path, verb) => asset(visit.look, path, verb),
         }
     }
 
@@ -140,8 +142,8 @@ pub(super) struct Objection {
 
 impl Objection {
     /// The form is out of date.
-    pub(super) fn stale() -> Self {
-        Self { status: StatusCode::FORBIDDEN, text: strings::FORM_EXPIRED.to_owned(), retry_after: None }
+    pub(super) fn stale(words: &Strings) -> Self {
+        Self { status: StatusCode::FORBIDDEN, text: words.form_expired.clone(), retry_after: None }
     }
 
     /// Something typed that cannot be.
@@ -155,24 +157,24 @@ impl Objection {
     }
 
     /// Too many were wrong.
-    pub(super) fn wait(wait: Duration) -> Self {
-        let (status, text) = (StatusCode::TOO_MANY_REQUESTS, strings::throttled(wait));
+    pub(super) fn wait(words: &Strings, wait: Duration) -> Self {
+        let (status, text) = (StatusCode::TOO_MANY_REQUESTS, words.told_to_wait(wait));
         Self { status, text, retry_after: Some(wait) }
     }
 
     /// Too much to do.
-    pub(super) fn busy() -> Self {
-        let (status, text) = (StatusCode::SERVICE_UNAVAILABLE, strings::BUSY.to_owned());
+    pub(super) fn busy(words: &Strings) -> Self {
+        let (status, text) = (StatusCode::SERVICE_UNAVAILABLE, words.busy.clone());
         Self { status, text, retry_after: Some(BUSY_FOR) }
     }
 
     /// What a verdict on a second factor says, if it is not that it is right.
-    pub(super) fn of(verdict: Verdict) -> Result<Factor, Self> {
+    pub(super) fn of(words: &Strings, verdict: Verdict) -> Result<Factor, Self> {
         match verdict {
             Verdict::Right(factor) => Ok(factor),
-            Verdict::Wrong => Err(Self::refused(strings::CODE_REFUSED)),
-            Verdict::Wait(wait) => Err(Self::wait(wait)),
-            Verdict::Busy => Err(Self::busy()),
+            Verdict::Wrong => Err(Self::refused(&words.code_refused)),
+            Verdict::Wait(wait) => Err(Self::wait(words, wait)),
+            Verdict::Busy => Err(Self::busy(words)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The page behind an administrator's one-time link: somebody who lost everything sets a new password.
 //!
-//! Invariants: looking at a link does not use it up; a password that may not be chosen does not either; once
-//! it is used, every session of the user is over.
+//! Invariants: looking at a link does not use it up; nor does a password that may not be chosen, nor a store that
+//! does not answer; once it is used, every session of the user is over.
 
 use bytes::Bytes;
 use http::header::SET_COOKIE;
@@ -9,12 +9,11 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::csrf::{self, Nonce};
-use super::password::typed;
 use super::proving::Objection;
 use super::{Portal, PortalError, Visit, page, strings};
 use crate::identity::UserId;
-use crate::login::check_new_password;
-use crate::login::factors::ResetToken;
+use crate::login::NewPassword;
+use crate::login::factors::{Reset, ResetToken};
 use crate::session::engine::EndReason;
 
 impl Portal {
@@ -23,7 +22,7 @@ impl Portal {
         let text = visit.query_value("token").unwrap_or_default().to_owned();
         match self.owner(&text).await? {
             Some((_, user)) => self.reset_page(visit, Some((&text, &user)), None),
-            None => self.reset_page(visit, None, Some(&dead_link())),
+            None => self.reset_page(visit, None, Some(&dead_link(visit))),
         }
     }
 
@@ -33,29 +32,40 @@ impl Portal {
             .inspect_err(|&forged| self.note_forgery(visit, forged))?;
         let text = visit.field("link").unwrap_or_default();
         let Some((link, user)) = self.owner(&text).await? else {
-            return self.reset_page(visit, None, Some(&dead_link()));
+            return self.reset_page(visit, None, Some(&dead_link(visit)));
         };
         let again = |objection: &Objection| self.reset_page(visit, Some((&text, &user)), Some(objection));
         if let Err(forged) = self.check_login_form(visit) {
             self.note_forgery(visit, forged);
-            return again(&Objection::stale());
+            return again(&Objection::stale(visit.words()));
         }
-        let password = match typed(visit) {
+        let password = match self.chosen_password(visit, &user).await {
             Ok(password) => password,
             Err(objection) => return again(&objection),
         };
-        if let Err(problem) = check_new_password(user.as_str(), &password) {
-            return again(&Objection::wrong(strings::password_problem(problem)));
-        }
-        if self.factors.use_reset(&link, visit.request_id).await?.is_none() {
-            return self.reset_page(visit, None, Some(&dead_link()));
-        }
-        let objection = self.take_password(visit, &user).await?;
+        // First, as long as the link is good: it can be asked for once more if the store does not answer.
         self.engine.end_user(&user, EndReason::Revoked).await?;
-        match objection {
-            None => Ok(visit.to_login(&format!("?reason={}", strings::REASON_PASSWORD))),
-            Some(objection) => self.reset_page(visit, None, Some(&objection)),
+        let Some(reset) = self.factors.spend_reset(&link).await? else {
+            return self.reset_page(visit, None, Some(&dead_link(visit)));
+        };
+        if let Err(error) = self.carry_out(&reset, password, visit).await {
+            self.factors.give_back_reset(&link, reset).await;
+            return Err(error);
         }
+        Ok(visit.to_login(&format!("?reason={}", strings::REASON_PASSWORD)))
+    }
+
+    async fn carry_out(
+        &self,
+        reset: &Reset,
+        password: NewPassword,
+        visit: &Visit<'_>,
+    ) -> Result<(), PortalError> {
+        self.login.set_password(&reset.user, password, visit.cause()).await?;
+        self.factors.after_reset(reset, visit.cause()).await?;
+        // Sessions that began with the old password meanwhile.
+        self.engine.end_user(&reset.user, EndReason::Revoked).await?;
+        Ok(())
     }
 
     async fn owner(&self, text: &str) -> Result<Option<(ResetToken, UserId)>, PortalError> {
@@ -80,12 +90,15 @@ impl Portal {
         let status = objection.map_or(StatusCode::OK, |objection| objection.status);
         let mut response = page::render(visit.place(), status, "reset.html", &context);
         response.headers_mut().append(SET_COOKIE, nonce.to_cookie());
-        Ok(response)
+        Ok(match objection {
+            Some(objection) => objection.on(response),
+            None => response,
+        })
     }
 }
 
-fn dead_link() -> Objection {
-    let mut objection = Objection::wrong(strings::LINK_DEAD.to_owned());
+fn dead_link(visit: &Visit<'_>) -> Objection {
+    let mut objection = Objection::wrong(visit.words().link_dead.clone());
     objection.status = StatusCode::NOT_FOUND;
     objection
 }

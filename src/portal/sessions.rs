@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::device::DeviceName;
 use super::proving::FormGate;
-use super::{Portal, PortalError, Visit, form, page, strings};
+use super::strings::Strings;
+use super::{Portal, PortalError, Visit, form, page};
 use crate::clock::Timestamp;
 use crate::identity::UserId;
 use crate::session::engine::EndReason;
@@ -23,7 +24,7 @@ impl Portal {
         let session = match self.gate_form(visit, "/account").await? {
             FormGate::Open(session) => session,
             FormGate::Stale(session) => {
-                return self.account_page(visit, &session, Some(strings::FORM_EXPIRED)).await;
+                return self.account_page(visit, &session, Some(&visit.words().form_expired)).await;
             }
             FormGate::Shut(response) => return Ok(response),
         };
@@ -64,13 +65,13 @@ pub(super) struct Line {
 
 impl Line {
     /// The session; `this` is the one that asks.
-    pub(super) fn of(session: &Session, this: Option<&Session>, now: Timestamp) -> Self {
+    fn of(session: &Session, this: Option<&Session>, now: Timestamp, words: &Strings) -> Self {
         Self {
             id: session.id().to_hex(),
-            device: strings::device(DeviceName::of(session.user_agent())),
+            device: words.told_device(DeviceName::of(session.user_agent())),
             address: session.address().to_canonical().to_string(),
             since: page::readable(session.created()),
-            last_seen: strings::ago(now.since(session.last_seen())),
+            last_seen: words.ago(now.since(session.last_seen())),
             is_this: this.is_some_and(|this| this.id() == session.id()),
         }
     }
@@ -80,10 +81,11 @@ impl Line {
         sessions: &[Arc<Session>],
         this: Option<&Session>,
         now: Timestamp,
+        words: &Strings,
     ) -> (Vec<Self>, Option<String>) {
-        let shown = sessions.iter().take(SHOWN).map(|session| Self::of(session, this, now)).collect();
+        let shown = sessions.iter().take(SHOWN).map(|session| Self::of(session, this, now, words)).collect();
         let left_out = sessions.len().saturating_sub(SHOWN);
-        (shown, (left_out > 0).then(|| strings::more_sessions(left_out)))
+        (shown, (left_out > 0).then(|| words.more_sessions.of(left_out as u64)))
     }
 }
 

@@ -9,19 +9,26 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock::ClockHand;
-use crate::identity::UserId;
+use crate::identity::{AuthMethod, Factor, UserId};
 use crate::login::accounts::{Accounts, Profile};
-use crate::login::factors::{Place as Beside, store_of};
+use crate::login::factors::{AfterReset, Place as Beside, Reset, ResetToken, store_of};
 use crate::login::password::{Hasher, HashingConfig};
 use crate::login::{Rate, ThrottleConfig};
 use crate::secret::Secret;
+use crate::session::Proofs;
 use crate::session::keyring::KeyRing;
+use crate::session::lifetime::Remember;
 use crate::session::{self, Beyond, Limit, Policy, StoreKind};
 use crate::telemetry::audit::Lines;
 
 const PASSWORD: &str = "correct horse & battery+1";
 const HOST: &str = "wiki.example.com";
+const HOUR: Duration = Duration::from_hours(1);
 const CHEAP: HashingConfig = HashingConfig { threads: 1, queue: 8, memory: 64, passes: 1 };
+
+fn words() -> &'static Strings {
+    Language::English.words()
+}
 
 struct House {
     folder: TempDir,
@@ -64,10 +71,11 @@ impl House {
         let config = session::Config { store: StoreKind::Memory, policy };
         let ring = Arc::new(KeyRing::generate(clock.now()));
         let engine = Engine::start(config, ring, clock.clone(), audit.clone()).await.unwrap();
-        let config = Config { path: "/.vestibule".to_owned() };
+        let look = Arc::new(Look::load(&Config::at("/.vestibule")).unwrap());
+        let settings = Settings { look, methods: vec![AuthMethod::Password, AuthMethod::Passkey] };
         let vault = Arc::new(RingVault::new(engine.clone()));
         let factors = Factors::new(login.factor_store(), vault, login.hasher(), clock.clone(), audit.clone());
-        let portal = Portal::new(engine, Arc::new(login), factors, clock, audit, config);
+        let portal = Portal::new(engine, Arc::new(login), factors, clock, audit, settings);
         Self { folder, portal, accounts, hand, lines }
     }
 
@@ -288,6 +296,52 @@ async fn busy_hashing_threads_get_503_and_the_form_again() {
 }
 
 #[tokio::test]
+async fn a_change_that_ends_halfway_leaves_its_user_signed_in() {
+    let house = House::with(Hasher::always_busy(), Duration::ZERO).await;
+    let database = rusqlite::Connection::open(house.folder.path().join("users.db")).unwrap();
+    let insert = "INSERT INTO factors VALUES ('id', 'alice', 'totp', '', x'00', NULL, NULL, 0, 0, NULL)";
+    assert_eq!(database.execute(insert, []), Ok(1));
+    let now = house.portal.clock.now();
+    let login = engine::Login {
+        identity: house.portal.login.standing(&alice()).await.unwrap().unwrap().identity,
+        method: AuthMethod::Password,
+        proofs: Proofs::default().with(Factor::Password, now).with(Factor::Totp, now),
+        remember: Remember::No,
+        device: Device { user_agent: "", address: IpAddr::from([192, 0, 2, 1]) },
+    };
+    let mut browser = house.browser();
+    let opened = house.portal.engine.open(login).await.unwrap();
+    let cookie = opened.cookies[0].to_str().unwrap();
+    let (name, value) = cookie.split(';').next().unwrap().split_once('=').unwrap();
+    browser.jar.insert(name.to_owned(), value.to_owned());
+    let token = browser.get("/account/factors").await.value("token");
+    let seen = browser.post("/account/factors/codes", &[("token", &token)]).await;
+    assert_eq!((seen.status(), seen.header(LOCATION)), (303, "/.vestibule/account/factors"));
+    assert_ne!(browser.jar[name], value, "the new token came");
+    assert!(browser.is_signed_in().await);
+}
+
+#[tokio::test]
+async fn busy_hashing_threads_use_no_link_up() {
+    let house = House::with(Hasher::always_busy(), Duration::ZERO).await;
+    let reset =
+        Reset { user: alice(), expires: house.portal.clock.now() + HOUR, factors: AfterReset::Removed };
+    let link = ResetToken::issue(&*house.portal.login.factor_store(), reset).await.unwrap().to_text();
+    let mut browser = house.browser();
+    let page = browser.get(&format!("/reset?token={link}")).await;
+    let fields = [
+        ("token", &*page.value("token")),
+        ("link", &link),
+        ("password", "another horse"),
+        ("again", "another horse"),
+    ];
+    let seen = browser.post("/reset", &fields).await;
+    assert_eq!((seen.status(), seen.header(header::RETRY_AFTER)), (503, "2"));
+    assert_eq!(seen.value("link"), link, "the form again");
+    assert_eq!(browser.get(&format!("/reset?token={link}")).await.status(), 200);
+}
+
+#[tokio::test]
 async fn accounts_that_cannot_be_read_are_an_error_that_takes_no_cookie() {
     let house = House::new().await;
     let mut browser = house.browser();
@@ -306,12 +360,12 @@ async fn a_form_without_its_cookie_or_token_opens_nothing() {
     let fields = |token| [("token", token), ("user", "alice"), ("password", PASSWORD)];
     let foreign = house.browser().post("/login", &fields(&token)).await;
     assert_eq!(foreign.status(), 403);
-    assert!(foreign.text().contains(strings::NO_COOKIE));
+    assert!(foreign.text().contains(&words().no_cookie));
     assert_eq!(browser.post("/login", &fields("x")).await.status(), 403);
     assert_eq!(house.lines.count(EventKind::Csrf), 2);
     house.hand.advance(Duration::from_hours(13));
     let late = browser.post("/login", &fields(&token)).await;
-    assert!(late.status() == 403 && late.text().contains(strings::FORM_EXPIRED));
+    assert!(late.status() == 403 && late.text().contains(&words().form_expired));
     assert_eq!(house.lines.count(EventKind::Csrf), 2);
     assert_eq!(house.lines.count(EventKind::LoginSuccess), 0);
 }
@@ -373,11 +427,11 @@ async fn signing_out_takes_a_form_and_clears_the_browser() {
     other_tab.jar.clone_from(&browser.jar);
     let out = browser.post("/logout", &[("token", &question.value("token"))]).await;
     assert_eq!((out.status(), out.header(LOCATION)), (303, "/.vestibule/login?reason=signed-out"));
-    assert_eq!(out.header("clear-site-data"), "\"cache\",\"cookies\",\"storage\"");
+    assert_eq!(out.header("clear-site-data"), "\"cache\",\"storage\"");
     assert!(out.header(SET_COOKIE).contains("Max-Age=0"));
     assert!(!browser.jar.contains_key("__Host-vestibule"));
     assert!(!other_tab.is_signed_in().await);
-    assert!(browser.get("/login?reason=signed-out").await.text().contains(strings::SIGNED_OUT));
+    assert!(browser.get("/login?reason=signed-out").await.text().contains(&words().signed_out));
     assert_eq!(browser.get("/logout").await.status(), 303);
 }
 
@@ -398,8 +452,8 @@ async fn an_expired_session_says_so_on_the_login_page() {
     let mut browser = house.browser();
     browser.sign_in().await;
     house.hand.advance(Duration::from_mins(31));
-    assert!(browser.get("/login").await.text().contains(strings::SESSION_EXPIRED));
-    assert!(house.browser().get("/login?reason=expired").await.text().contains(strings::SESSION_EXPIRED));
+    assert!(browser.get("/login").await.text().contains(&words().session_expired));
+    assert!(house.browser().get("/login?reason=expired").await.text().contains(&words().session_expired));
     assert!(!house.browser().get("/login?reason=<b>").await.text().contains("role=\"status\""));
 }
 
@@ -481,7 +535,7 @@ async fn at_limit(house: &House) -> (Browser<'_>, Seen) {
     let mut browser = house.browser();
     let page = browser.fill_in("/login?next=/wiki?a=%2526", "alice", PASSWORD).await;
     assert_eq!(page.status(), 200);
-    assert!(page.text().contains(strings::ENGLISH.at_limit) && !browser.jar.contains_key("__Host-vestibule"));
+    assert!(page.text().contains(&words().at_limit) && !browser.jar.contains_key("__Host-vestibule"));
     (browser, page)
 }
 
@@ -528,7 +582,7 @@ async fn who_chooses_nothing_is_asked_again_and_may_end_them_all() {
     let (mut browser, page) = at_limit(&house).await;
     let again = browser.post("/login/sessions", &going_on(&hidden(&page), &[("end", "x")])).await;
     assert_eq!(again.status(), 409);
-    assert!(again.text().contains(strings::STILL_AT_LIMIT) && again.values("end").len() == 2);
+    assert!(again.text().contains(&words().still_at_limit) && again.values("end").len() == 2);
     let seen = browser.post("/login/sessions", &going_on(&hidden(&again), &[("all", "yes")])).await;
     assert_eq!(seen.header(LOCATION), "/wiki?a=%26");
     assert!(browser.is_signed_in().await);
@@ -548,14 +602,14 @@ async fn a_proof_is_worth_nothing_later_elsewhere_or_again() {
     let stolen = [("token", token.as_str()), ("proof", &fields[1].1), ("all", "yes")];
     let refused = elsewhere.post("/login/sessions", &stolen).await;
     assert_eq!(refused.status(), 403);
-    assert!(refused.text().contains(strings::PROOF_EXPIRED) && refused.value("user").is_empty());
+    assert!(refused.text().contains(&words().proof_expired) && refused.value("user").is_empty());
     house.hand.advance(Duration::from_secs(299));
     let again = browser.post("/login/sessions", &going_on(&fields, &[])).await;
     assert_eq!(again.status(), 409);
     house.hand.advance(Duration::from_secs(1));
     let late = browser.post("/login/sessions", &going_on(&hidden(&again), &[("all", "yes")])).await;
     assert_eq!(late.status(), 403);
-    assert!(late.text().contains(strings::PROOF_EXPIRED));
+    assert!(late.text().contains(&words().proof_expired));
     assert_eq!((late.value("user"), late.value("next")), ("alice".to_owned(), "/wiki?a=%26".to_owned()));
     assert_eq!(house.lines.count(EventKind::SessionRevoked), 0);
 
@@ -586,7 +640,7 @@ async fn the_choice_takes_a_form_of_ours_and_an_account_that_may_sign_in() {
     house.accounts.disable(&alice()).await.unwrap();
     let refused = browser.post("/login/sessions", &going_on(&fields, &[("all", "yes")])).await;
     assert_eq!(refused.status(), 401);
-    assert!(refused.text().contains(strings::REFUSED));
+    assert!(refused.text().contains(&words().refused));
     assert_eq!(browser.get("/login/sessions").await.header(LOCATION), "/.vestibule/login");
 }
 
@@ -600,7 +654,7 @@ async fn the_account_page_lists_a_users_sessions_and_ends_others_of_them() {
     let [mine, second, third] = &mut browsers;
     let page = mine.get("/account").await;
     assert_eq!(page.values("end").len(), 2, "none for the session that asks");
-    assert!(page.text().contains(strings::ENGLISH.this_session));
+    assert!(page.text().contains(&words().this_session));
     let token = page.value("token");
     let own = mine.house.portal.engine.sessions_of(&alice()).await.unwrap();
     let own = own.iter().map(|session| session.id().to_hex()).find(|id| !page.values("end").contains(id));
@@ -613,7 +667,7 @@ async fn the_account_page_lists_a_users_sessions_and_ends_others_of_them() {
     mine.post("/account/sessions", &[("token", &token), ("all", "yes")]).await;
     assert!(!second.is_signed_in().await && !third.is_signed_in().await && mine.is_signed_in().await);
     let page = mine.get("/account?reason=ended").await;
-    assert!(page.text().contains(strings::SESSIONS_ENDED) && page.values("end").is_empty());
+    assert!(page.text().contains(&words().sessions_ended) && page.values("end").is_empty());
     assert_eq!(
         third.post("/account/sessions", &[("all", "yes")]).await.header(LOCATION),
         "/.vestibule/login"
@@ -629,11 +683,11 @@ async fn a_store_that_cannot_list_now_takes_only_the_list_from_the_account_page(
     house.portal.engine = Engine::start(config, ring, clock, house.portal.audit.clone()).await.unwrap();
     let mut browser = house.browser();
     browser.sign_in().await;
-    assert!(browser.get("/account").await.text().contains(strings::ENGLISH.this_session));
+    assert!(browser.get("/account").await.text().contains(&words().this_session));
     house.portal.engine.stop().await;
     let page = browser.get("/account").await;
     assert_eq!(page.status(), 200);
-    assert!(page.text().contains(strings::ENGLISH.sessions_unknown), "{}", page.text());
+    assert!(page.text().contains(&words().sessions_unknown), "{}", page.text());
     let fields = [("token", &*page.value("token")), ("all", "yes")];
     let ended = browser.send(Method::POST, "/account/sessions", &encoded(&fields)).await;
     assert!(matches!(ended, Err(PortalError::StoreUnavailable(_))));

@@ -61,7 +61,7 @@ pub(super) async fn run(
         lease.fit(&mut request);
         let answer = pin!(lease.connection.sender.send(request));
         let sent = wait_for(answer, &mut lease.connection.timer, progress.as_deref(), limit).await;
-        let failed = |error: &ForwardError| pool.upstream().failed(lease.server(), error);
+        let failed = |error: &ForwardError| lease.failed(error);
         match sent.inspect_err(failed)? {
             Ok(response) => {
                 pool.upstream().answered(lease.server());
@@ -94,7 +94,6 @@ async fn wait_for<F: Future>(
         loop {
             ready!(timer.poll(cx, limit));
             if !progress.is_some_and(Progress::excuses_the_backend) {
-                connection.sender.timed_out();
                 return Poll::Ready(Err(ForwardError::ResponseTimeout));
             }
             timer.moved();

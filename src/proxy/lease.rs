@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use http::uri::Scheme;
 
+use super::ForwardError;
 use super::connection::{Connection, Sender};
 use super::pool::{Pool, Reuse};
 use super::server::Server;
@@ -49,6 +50,14 @@ impl Lease {
             as_http2(request, if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
             request.body_mut().hold(place);
         }
+    }
+
+    /// Notes that the request was not answered.
+    pub(super) fn failed(&self, error: &ForwardError) {
+        if matches!(error, ForwardError::ResponseTimeout) {
+            self.connection.sender.timed_out();
+        }
+        self.pool.upstream().failed(self.server, error);
     }
 
     /// Makes this the last request over the connection.

@@ -3,6 +3,7 @@
 mod answers;
 mod bodies;
 mod connections;
+mod over_http2;
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::LocalRuntime;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::*;
 

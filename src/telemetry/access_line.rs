@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Format;
+use super::rule::Rule;
 use crate::clock::Timestamp;
 use crate::ip_text;
 
@@ -39,6 +40,8 @@ pub struct AccessLine<'a> {
     pub outcome: &'static str,
     /// Why it was not served.
     pub reason: Option<&'static str>,
+    /// The part of the rule that would have refused it, had it not been told only to report that.
+    pub spared: Option<Rule>,
     /// The upstream that answered.
     pub upstream: Option<&'a str>,
     /// The id that the response and the backend carry too.
@@ -55,7 +58,8 @@ impl AccessLine<'_> {
         lines.push(b'\n');
     }
 
-    /// `time client user "METHOD host path PROTOCOL" status bytes ms outcome[/reason] upstream request_id`
+    /// `time client user "METHOD host path PROTOCOL" status bytes ms outcome[/reason] upstream request_id
+    /// [report_only=rule]`
     fn write_text(&self, out: &mut Vec<u8>) {
         time(out, self.time);
         out.push(b' ');
@@ -85,6 +89,10 @@ impl AccessLine<'_> {
         plain(out, self.upstream.unwrap_or("-"));
         out.push(b' ');
         raw(out, self.request_id);
+        if let Some(rule) = self.spared {
+            raw(out, " report_only=");
+            raw(out, rule.as_str());
+        }
     }
 
     fn write_json(&self, out: &mut Vec<u8>) {
@@ -118,6 +126,10 @@ impl AccessLine<'_> {
         for (name, value) in texts {
             raw(out, name);
             plain(out, value);
+        }
+        if let Some(rule) = self.spared {
+            raw(out, "\",\"report_only\":\"");
+            raw(out, rule.as_str());
         }
         raw(out, "\"}");
     }
@@ -189,6 +201,7 @@ mod tests {
             duration: Duration::from_micros(1_034),
             outcome: "forwarded",
             reason: None,
+            spared: None,
             upstream: Some("wiki"),
             request_id: "00112233aabbccdd",
         }
@@ -209,6 +222,15 @@ mod tests {
         );
         let refused = AccessLine { reason: Some("no_host"), upstream: None, user: None, ..line("/page") };
         assert!(written(Format::Text, &refused).ends_with(" 1.034ms forwarded/no_host - 00112233aabbccdd\n"));
+    }
+
+    #[test]
+    fn a_line_says_which_rule_would_have_refused_what_passed() {
+        let spared = AccessLine { spared: Some(Rule::Mfa), ..line("/page") };
+        assert!(written(Format::Text, &spared).ends_with(" wiki 00112233aabbccdd report_only=mfa\n"));
+        let value: serde_json::Value = serde_json::from_str(&written(Format::Json, &spared)).unwrap();
+        assert_eq!(value["report_only"], "mfa");
+        assert!(!written(Format::Json, &line("/page")).contains("report_only"));
     }
 
     #[test]

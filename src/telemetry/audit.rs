@@ -184,6 +184,8 @@ pub enum EventKind {
     Csrf,
     /// Somebody asked for what they may not have.
     AuthorizationFailed,
+    /// Somebody got what they may not have, since the rule only reports.
+    AuthorizationReported,
     /// A reload took effect.
     ReloadDone,
     /// A reload was refused; the old state stays.
@@ -196,7 +198,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All kinds, in their order.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::LoginSuccess,
         Self::LoginFailure,
         Self::LoginThrottled,
@@ -217,6 +219,7 @@ impl EventKind {
         Self::RecordRefused,
         Self::Csrf,
         Self::AuthorizationFailed,
+        Self::AuthorizationReported,
         Self::ReloadDone,
         Self::ReloadRefused,
         Self::Started,
@@ -247,6 +250,7 @@ impl EventKind {
             Self::RecordRefused => "session_record_refused",
             Self::Csrf => "malicious_csrf",
             Self::AuthorizationFailed => "authz_fail",
+            Self::AuthorizationReported => "authz_report_only",
             Self::ReloadDone => "sys_reload",
             Self::ReloadRefused => "sys_reload_fail",
             Self::Started => "sys_startup",

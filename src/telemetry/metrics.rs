@@ -13,6 +13,8 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use super::rule::Rule;
+
 /// What was done with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -65,6 +67,8 @@ pub enum StreamEnd {
     SessionEnded,
     /// The rules no longer let its request pass.
     RuleChanged,
+    /// The hours at which its route is open are over.
+    HoursOver,
     /// The session store has not said for too long whether its session lives.
     StoreSilent,
 }
@@ -76,11 +80,12 @@ impl StreamEnd {
         match self {
             Self::SessionEnded => "session_ended",
             Self::RuleChanged => "rule_changed",
+            Self::HoursOver => "hours_over",
             Self::StoreSilent => "store_silent",
         }
     }
 
-    const ALL: [Self; 3] = [Self::SessionEnded, Self::RuleChanged, Self::StoreSilent];
+    const ALL: [Self; 4] = [Self::SessionEnded, Self::RuleChanged, Self::HoursOver, Self::StoreSilent];
 }
 
 /// A value that another part knows.
@@ -214,6 +219,7 @@ pub struct RequestCounters {
     bytes: AtomicU64,
     open_streams: AtomicU64,
     streams_by_end: [AtomicU64; StreamEnd::ALL.len()],
+    spared_by_rule: [AtomicU64; Rule::ALL.len()],
 }
 
 impl RequestCounters {
@@ -239,6 +245,13 @@ impl RequestCounters {
         let class = usize::from(status / 100);
         if let Some(counter) = self.by_outcome_and_class.get(outcome as usize).and_then(|row| row.get(class))
         {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a request that passed although a rule, which only reports, would have refused it.
+    pub fn count_spared(&self, rule: Rule) {
+        if let Some(counter) = self.spared_by_rule.get(rule as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -337,6 +350,18 @@ impl Sources {
         Ok(())
     }
 
+    fn encode_spared(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let workers = lock(&self.workers);
+        let help = "Requests that passed although a rule that only reports would have refused them";
+        let mut family = encoder.encode_descriptor("report_only", help, None, MetricType::Counter)?;
+        for rule in Rule::ALL {
+            let total = sum(workers.iter().filter_map(|worker| worker.spared_by_rule.get(rule as usize)));
+            let labels = [("rule", rule.as_str())];
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&total, None)?;
+        }
+        Ok(())
+    }
+
     fn encode_meters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         for (meter, read) in lock(&self.meters).iter() {
             let (name, help, kind) = meter.describe();
@@ -382,6 +407,7 @@ impl Collector for Sources {
         self.encode_durations(&mut encoder)?;
         self.encode_bytes(&mut encoder)?;
         self.encode_streams(&mut encoder)?;
+        self.encode_spared(&mut encoder)?;
         self.encode_meters(&mut encoder)?;
         self.encode_events(&mut encoder)?;
         self.encode_servers(&mut encoder)

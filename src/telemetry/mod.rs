@@ -5,6 +5,8 @@ pub mod access_line;
 pub mod audit;
 pub mod log;
 pub mod metrics;
+pub mod reports;
+pub mod rule;
 
 use std::path::PathBuf;
 

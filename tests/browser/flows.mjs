@@ -247,7 +247,7 @@ export const flows = {
     await page.goto(ACCOUNT);
     const sessions = page.getByRole('region', { name: 'Where you are signed in' }).getByRole('listitem');
     assert.equal(await sessions.count(), 2);
-    assert.match(await sessions.filter({ hasText: 'Firefox on Linux' }).textContent(), /This one/);
+    assert.match(await sessions.filter({ hasText: 'Firefox on Linux' }).textContent(), /This device/);
     await page.getByRole('button', { name: /^Sign out: Safari on iPhone/ }).click();
     await page.getByRole('status').waitFor();
     assert.equal(await sessions.count(), 1);

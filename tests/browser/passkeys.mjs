@@ -53,7 +53,7 @@ export const passkeyFlows = {
   },
 };
 
-async function authenticator(page) {
+export async function authenticator(page) {
   const client = await page.context().newCDPSession(page);
   await client.send('WebAuthn.enable');
   const { authenticatorId: id } = await client.send('WebAuthn.addVirtualAuthenticator', { options: DEVICE });
@@ -73,7 +73,7 @@ async function owner(stage) {
   return { page, device };
 }
 
-async function signOut(page) {
+export async function signOut(page) {
   await page.goto(LOGOUT);
   await field.signOut(page).click();
   await page.waitForURL((url) => url.pathname === LOGIN);

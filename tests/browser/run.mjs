@@ -3,10 +3,11 @@
 import { flows as ordinary } from './flows.mjs';
 import { fragmentFlows } from './fragments.mjs';
 import { noticeFlows } from './notice.mjs';
+import { pageFlows } from './pages.mjs';
 import { passkeyFlows } from './passkeys.mjs';
 import { Stage } from './stage.mjs';
 
-const flows = { ...ordinary, ...fragmentFlows, ...passkeyFlows, ...noticeFlows };
+const flows = { ...ordinary, ...fragmentFlows, ...pageFlows, ...passkeyFlows, ...noticeFlows };
 const [name, base, control] = process.argv.slice(2);
 if (!name) {
   console.log(Object.keys(flows).join('\n'));

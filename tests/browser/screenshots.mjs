@@ -1,104 +1,57 @@
-// node screenshots.mjs BASE_URL CONTROL_URL [FOLDER [at-limit]]: takes every page a person may see, whole, in a
-// desktop's and a phone's size, light and dark, into FOLDER (docs/screenshots). With `at-limit`, only those that
-// a gateway shows which lets nobody have more than two sessions.
+// node screenshots.mjs BASE_URL CONTROL_URL [FOLDER [WHICH]]: takes pages that a person may see, whole, in a desktop's
+// and a phone's size, light and dark, into FOLDER (docs/screenshots). WHICH: `ordinary`, `at-limit` (of a gateway
+// which lets nobody have more than two sessions), `passkeys`, `languages` (the login page in each, in a phone's size),
+// `dressed` (in the clothes of a deployer).
 //
-// Expects a user who may see `/` but not `/admin`, `/broken` to lead to a backend that is down, and `/builtin` to the
-// built-in page.
+// Expects what `Stage` in tests/it/harness/browser.rs sets up.
 
 import { mkdir } from 'node:fs/promises';
-import { ACCOUNT, AGENTS, LOGOUT, Stage, signIn, submitLogin } from './stage.mjs';
+import { PHONE, pages, pagesAtTheLimit, pagesOfPasskeys } from './pages.mjs';
+import { Stage } from './stage.mjs';
 
 const [base, control, folder = 'docs/screenshots', which = 'ordinary'] = process.argv.slice(2);
 if (!base) {
-  console.error('usage: node screenshots.mjs BASE_URL CONTROL_URL [FOLDER [at-limit]]');
+  console.error('usage: node screenshots.mjs BASE_URL CONTROL_URL [FOLDER [WHICH]]');
   process.exit(2);
 }
 
-const SIZES = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
+const SIZES = { desktop: { width: 1280, height: 800 }, phone: PHONE };
 const SCHEMES = ['light', 'dark'];
+const LOCALES = ['en', 'de', 'fr', 'es', 'zh-CN', 'ja'];
 
-const ordinary = {
-  async login(stage, page) {
-    await page.goto('/whoami');
-  },
-  async 'login-error'(stage, page) {
-    await page.goto('/whoami');
-    await submitLogin(page, { password: 'not the password' });
-    await page.getByRole('alert').waitFor();
-  },
-  async 'login-expired'(stage, page) {
-    await signIn(page, '/whoami');
-    await stage.advance(31 * 60);
-    await page.goto('/whoami');
-    await page.getByText(/expired/i).first().waitFor();
-  },
-  async logout(stage, page) {
-    await signIn(page, '/whoami');
-    await page.goto(LOGOUT);
-  },
-  async account(stage, page) {
-    await signIn(page, '/whoami');
-    await page.goto(ACCOUNT);
-    const others = page.getByRole('button', { name: 'Sign out everywhere else' });
-    if (await others.count()) await others.click();
-    await signInElsewhere(stage);
-    await page.goto(ACCOUNT);
-  },
-  async forbidden(stage, page) {
-    await signIn(page, '/whoami');
-    await page.goto('/admin');
-  },
-  async error(stage, page) {
-    await signIn(page, '/whoami');
-    await page.goto('/broken');
-  },
-  async builtin(stage, page) {
-    await signIn(page, '/builtin');
+const ofWhich = {
+  ordinary: { reaches: pages },
+  'at-limit': { reaches: pagesAtTheLimit },
+  passkeys: { reaches: pagesOfPasskeys },
+  dressed: { reaches: { 'login-branded': pages.login, 'error-branded': pages.error } },
+  languages: {
+    reaches: { login: pages.login, maintenance: pages.maintenance },
+    sizes: { phone: PHONE }, schemes: ['light'], locales: LOCALES,
   },
 };
 
-const atLimit = {
-  async 'at-limit'(stage, page) {
-    await page.goto('/whoami');
-    await submitLogin(page);
-  },
-  async 'at-limit-again'(stage, page) {
-    await page.goto('/whoami');
-    await submitLogin(page);
-    await page.getByRole('button', { name: 'Sign out there and continue' }).click();
-    await page.getByRole('alert').waitFor();
-  },
-};
-
-// On a telephone first, and some minutes later at a desk.
-async function signInElsewhere(stage) {
-  for (const userAgent of [AGENTS.iphone, AGENTS.firefox]) {
-    const visitor = await stage.visitor({ userAgent });
-    await signIn(await visitor.newPage(), '/whoami');
-    await visitor.close();
-    await stage.advance(4 * 60);
-  }
-}
-
-const pages = which === 'at-limit' ? atLimit : ordinary;
+const { reaches, sizes = SIZES, schemes = SCHEMES, locales = [undefined] } = ofWhich[which];
 await mkdir(folder, { recursive: true });
 const stage = await Stage.open(base, control, 'https://wiki.example.com');
 try {
-  if (which === 'at-limit') await signInElsewhere(stage);
-  for (const [size, viewport] of Object.entries(SIZES)) {
-    for (const colorScheme of SCHEMES) {
-      for (const [name, reach] of Object.entries(pages)) {
-        const visitor = await stage.visitor({ viewport, colorScheme });
-        const page = await visitor.newPage();
-        await reach(stage, page);
-        await page.evaluate(() => document.activeElement?.blur());
-        const path = `${folder}/${name}-${size}-${colorScheme}.png`;
-        await page.screenshot({ path, fullPage: true });
-        console.log(path);
-        await visitor.close();
+  for (const [size, viewport] of Object.entries(sizes)) {
+    for (const colorScheme of schemes) {
+      for (const locale of locales) {
+        for (const [name, reach] of Object.entries(reaches)) await take(name, reach, { size, viewport, colorScheme, locale });
       }
     }
   }
 } finally {
   await stage.close();
+}
+
+async function take(name, reach, { size, viewport, colorScheme, locale }) {
+  const visitor = await stage.visitor({ viewport, colorScheme, locale });
+  const page = await visitor.newPage();
+  await reach(stage, page);
+  await page.evaluate(() => document.activeElement?.blur());
+  const path = `${folder}/${[name, locale?.slice(0, 2), size, colorScheme].filter(Boolean).join('-')}.png`;
+  await page.screenshot({ path, fullPage: true });
+  console.log(path);
+  await visitor.close();
 }

@@ -61,6 +61,11 @@ export class Stage {
     if (!answer.ok) throw new Error(`the control server answers ${answer.status}`);
   }
 
+  // What the gateway's clock shows, in milliseconds.
+  async now() {
+    return Number(await (await fetch(`${this.control}/now`)).text());
+  }
+
   async close() {
     await this.browser.close();
   }

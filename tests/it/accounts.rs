@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::harness::gateway::prepared;
-use crate::harness::{Backend, Folder, Gateway, PASSWORD, Setup};
+use crate::harness::{Backend, Client, Folder, Gateway, PASSWORD, Setup};
 use crate::servers::mariadb::MariaDb;
 use crate::servers::postgres::Postgres;
 
@@ -73,6 +73,84 @@ fn a_file_of_accounts_is_taken_over_by_a_reload_and_ends_what_it_takes_away() {
 }
 
 #[test]
+fn whoever_is_declared_otherwise_signs_in_again_and_nobody_else() {
+    let backend = Backend::start();
+    let folder = prepared(Folder::new(), &setup(&backend, "file:users.toml"));
+    let declare = |folder: &Folder, bob: &str| {
+        let alice = person("alice", SHA1, "groups = ['staff']");
+        folder.write("users.toml", &format!("{alice}{bob}"));
+    };
+    let before = person("bob", SHA1, "groups = ['admin', 'staff']");
+    declare(&folder, &before);
+    let gateway = Gateway::start_in(folder);
+    for after in [
+        person("bob", SHA1, "groups = ['staff']"),
+        person("bob", APR1, "groups = ['admin', 'staff']"),
+        person("bob", SHA1, "groups = ['admin', 'staff']\nemail = 'bob@example.com'"),
+        String::new(),
+    ] {
+        declare(&gateway.folder, &before);
+        gateway.reload().expect("a reload");
+        let [alice, bob] = ["alice", "bob"].map(|user| {
+            let visitor = gateway.visitor();
+            assert_eq!(visitor.try_login("/", user, OLD_PASSWORD).status, 303);
+            visitor
+        });
+        declare(&gateway.folder, &after);
+        let report = gateway.reload().expect("a reload");
+        assert!(report.contains("sessions_ended: 1"), "{report}");
+        assert_eq!((alice.get("/").status, bob.get("/").status), (200, 401), "{after}");
+    }
+}
+
+#[test]
+fn a_start_ends_what_the_file_of_accounts_declares_otherwise_since() {
+    let backend = Backend::start();
+    let folder = prepared(Folder::new(), &setup(&backend, "file:users.toml"));
+    let declare = |folder: &Folder, groups: &str| {
+        let bob = person("bob", SHA1, &format!("groups = [{groups}]"));
+        folder.write("users.toml", &format!("{}{bob}", person("alice", SHA1, "")));
+    };
+    declare(&folder, "'admin', 'staff'");
+    let gateway = Gateway::start_in(folder);
+    let [alice, bob] = ["alice", "bob"].map(|user| {
+        let visitor = gateway.visitor();
+        assert_eq!(visitor.try_login("/", user, OLD_PASSWORD).status, 303);
+        visitor
+    });
+    let folder = gateway.stop();
+    declare(&folder, "'staff'");
+    let gateway = Gateway::start_in(folder);
+    let status = |visitor: &Client| visitor.moved_to(gateway.address()).get("/").status;
+    assert_eq!((status(&alice), status(&bob)), (200, 401));
+}
+
+#[test]
+fn a_file_of_accounts_offers_nobody_another_password_and_loses_factors_by_a_command() {
+    let backend = Backend::start();
+    let folder = prepared(Folder::new(), &setup(&backend, "file:users.toml"));
+    folder.write("users.toml", &person("alice", SHA1, ""));
+    let gateway = Gateway::start_in(folder);
+    let alice = gateway.visitor();
+    assert_eq!(alice.try_login("/", "alice", OLD_PASSWORD).status, 303);
+    let page = alice.page("/.vestibule/account");
+    assert_eq!(page.status, 200);
+    assert!(!page.text().contains("/account/password"), "{}", page.text());
+    assert_eq!(alice.page("/.vestibule/account/password").status, 404);
+    let count = kept(&gateway.folder);
+    assert_eq!(count(true), 1);
+    let refused = gateway.folder.run(&["users", "reset", "bob"]);
+    assert_eq!(refused.code, 1, "{}", refused.stdout);
+    let refused = gateway.folder.run(&["users", "reset", "alice"]);
+    assert!(refused.code == 1 && refused.stderr.contains("edited by hand"), "{}", refused.stderr);
+    gateway.folder.write("users.toml", &person("Bob", SHA1, ""));
+    let done = gateway.folder.run(&["users", "reset", "bob", "--remove-factors"]);
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    assert_eq!(done.stdout, "`Bob` has no second factors any more\n");
+    assert_eq!(count(false), 0);
+}
+
+#[test]
 fn an_htpasswd_file_with_groups_lets_its_people_in() {
     let backend = Backend::start();
     let setup = setup(&backend, "htpasswd:people").set("login.password.groups", "'groups'");
@@ -110,8 +188,7 @@ fn an_imported_hash_is_replaced_by_argon2id_at_the_next_login() {
     assert_eq!(stored_hash(&gateway.folder, "bob"), APR1);
     assert_eq!(gateway.visitor().try_login("/", "bob", "wrong").status, 401);
     assert_eq!(gateway.visitor().try_login("/", "bob", OLD_PASSWORD).status, 303);
-    // The renewal follows the answer; stopping the gateway waits for what was begun.
-    until(|| stored_hash(&gateway.folder, "bob").starts_with("$argon2id$"));
+    assert!(stored_hash(&gateway.folder, "bob").starts_with("$argon2id$"));
     assert_eq!(gateway.visitor().try_login("/", "bob", OLD_PASSWORD).status, 303);
 }
 
@@ -156,6 +233,48 @@ fn setup(backend: &Backend, users: &str) -> Setup {
     setup.set("login.password.users", &format!("'{users}'"))
 }
 
+#[test]
+fn the_factors_of_a_name_that_is_gone_from_the_file_are_gone_too() {
+    let backend = Backend::start();
+    let folder = prepared(Folder::new(), &setup(&backend, "file:users.toml"));
+    let [alice, bob] = ["alice", "bob"].map(|user| person(user, SHA1, ""));
+    folder.write("users.toml", &format!("{alice}{bob}"));
+    let gateway = Gateway::start_in(folder);
+    let count = kept(&gateway.folder);
+    assert_eq!(count(true), 1);
+    for (people, is_taken) in
+        [(format!("{alice}{bob}# same"), true), ("[[user]]".to_owned(), false), (String::new(), true)]
+    {
+        gateway.folder.write("users.toml", &people);
+        assert_eq!(gateway.reload().is_ok(), is_taken, "{people}");
+        assert_eq!(count(false), 1, "while nobody knows that bob is gone: {people}");
+    }
+    gateway.folder.write("users.toml", &alice);
+    gateway.reload().expect("a reload");
+    assert_eq!(count(false), 0);
+    assert_eq!(count(true), 1);
+    let folder = gateway.stop();
+    Gateway::start_in(folder);
+    assert_eq!(count(false), 0, "nor does a start keep them");
+}
+
+/// Counts the second factors of declared accounts, after one of `BOB` was added if that is wanted.
+fn kept(folder: &Folder) -> impl Fn(bool) -> i64 + use<> {
+    let database = rusqlite::Connection::open(folder.path("factors.db")).expect("a database");
+    let insert =
+        "INSERT OR IGNORE INTO factors VALUES ('id', 'BOB', 'totp', '', x'00', NULL, NULL, 0, 0, NULL)";
+    move |add| {
+        if add {
+            database.execute(insert, []).expect("a factor");
+        }
+        database.query_row("SELECT count(*) FROM factors", [], |row| row.get(0)).expect("a count")
+    }
+}
+
+fn person(user: &str, hash: &str, lines: &str) -> String {
+    format!("[[user]]\nuser = '{user}'\npassword = '{hash}'\n{lines}\n")
+}
+
 fn add(folder: &Folder, user: &str) {
     let added = folder.run_with_input(&["users", "add", user, "--group", "staff"], PASSWORD);
     assert_eq!(added.code, 0, "{}", added.stderr);
@@ -169,16 +288,6 @@ fn stored_hash(folder: &Folder, user: &str) -> String {
     let database = rusqlite::Connection::open(folder.path("users.db")).expect("a database");
     let query = "SELECT password FROM users WHERE name = ?1";
     database.query_row(query, [user], |row| row.get(0)).expect("an account")
-}
-
-fn until(is_done: impl Fn() -> bool) {
-    for _ in 0..1_000 {
-        if is_done() {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    panic!("it was not done");
 }
 
 /// Behind the three hashes.

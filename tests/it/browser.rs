@@ -2,6 +2,7 @@
 //!
 //! Each test is the flow of the same name in `tests/browser/flows.mjs`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -53,10 +54,17 @@ flows! {
     wanted_page_without_javascript_comes_without_its_fragment;
     with_room_for_two:
     fragment_survives_the_choice_of_sessions_to_end;
+    set:
+    every_page_is_accessible_and_small_and_leads_on
+    every_page_works_without_javascript
+    login_page_speaks_six_languages;
+    with_room_for_two:
+    pages_at_the_limit_are_accessible_and_small_and_lead_on;
 }
 
 /// Those that need a program with passkeys.
 const PASSKEY_FLOWS: &[&str] = &[
+    "pages_of_passkeys_are_accessible_and_small_and_lead_on",
     "passkey_is_made_on_the_way_and_signs_in_without_a_password",
     "passkey_is_the_second_step_after_the_password",
     "passkey_of_another_authenticator_is_refused",
@@ -111,7 +119,8 @@ mod notice {
 fn every_flow_is_played() {
     let listed = finish(Command::new("node").arg(tests().join("browser/run.mjs")), "").stdout;
     let played = [FLOWS, PASSKEY_FLOWS, NOTICE_FLOWS].concat();
-    assert_eq!(listed.lines().collect::<Vec<_>>(), played);
+    let listed: BTreeSet<&str> = listed.lines().collect();
+    assert_eq!(listed, played.into_iter().collect());
 }
 
 #[test]
@@ -121,4 +130,8 @@ fn every_page_is_photographed() {
     let folder = folder.to_str().expect("a path in UTF-8");
     Stage::set().play("screenshots.mjs", &[], &[folder]);
     Stage::with_room_for_two().play("screenshots.mjs", &[], &[folder, "at-limit"]);
+    Stage::set().play("screenshots.mjs", &[], &[folder, "languages"]);
+    Stage::dressed().play("screenshots.mjs", &[], &[folder, "dressed"]);
+    #[cfg(feature = "passkeys")]
+    Stage::with_passkeys().play("screenshots.mjs", &[], &[folder, "passkeys"]);
 }

@@ -159,6 +159,21 @@ fn the_sessions_that_depend_on_a_key_are_counted() {
 }
 
 #[test]
+fn check_shows_what_a_route_demands() {
+    let demands = "path = '/desk'; upstream = 'app'; mfa = 'passkey'; fresh = '5m'; activity = 'navigation'";
+    let setup = setup()
+        .route(&format!("{demands}; body_bytes = '2MiB'"))
+        .route("path = '/vault'; upstream = 'app'; mfa = true; body_bytes = '0'");
+    let told = prepared(Folder::new(), &setup).run(&["check"]).stdout;
+    for line in [
+        "*/desk  login -> app  mfa: passkey  fresh: 5m  activity: navigation  body_bytes: 2097152\n",
+        "*/vault  login -> app  mfa: true  body_bytes: any\n",
+    ] {
+        assert!(told.contains(line), "{told}");
+    }
+}
+
+#[test]
 fn check_shows_the_routes_as_they_work_or_every_problem() {
     let folder = prepared(Folder::new(), &setup());
     let finished = folder.run(&["check"]);
@@ -203,6 +218,12 @@ fn explain_says_which_rule_decides() {
         let text = folder.read("vestibule.toml");
         let at = text.find(&format!("path = '{path}'")).expect("the route");
         text[..at].matches('\n').count()
+    };
+    let more = |path: &str| match path {
+        "/wiki/admin" => {
+            ", groups = [\"admin\"], methods = [\"GET\", \"POST\"], networks = [\"127.0.0.0/8\"]"
+        }
+        _ => "",
     };
     for (arguments, read_as, route, result) in [
         (
@@ -269,7 +290,7 @@ fn explain_says_which_rule_decides() {
     ] {
         let route = route.map_or_else(
             || "-".to_owned(),
-            |(path, access)| format!("*{path} ({file}:{}), access = {access}", line(path)),
+            |(path, access)| format!("*{path} ({file}:{}), access = {access}{}", line(path), more(path)),
         );
         let expected = format!("read as  {read_as}\nroute    {route}\nresult   {result}\n");
         assert_eq!(said(&explain(arguments)), (0, expected.as_str(), ""), "{arguments:?}");
@@ -283,6 +304,68 @@ fn explain_says_which_rule_decides() {
         &["GET"],
     ] {
         assert_eq!(explain(wrong).code, 2, "{wrong:?}");
+    }
+}
+
+#[test]
+fn explain_goes_through_everything_that_a_rule_can_say() {
+    let rule = "host = 'a.test'; path = '/'; upstream = 'app'; access = 'login'; groups = ['staff']; mfa = true; \
+                fresh = '5m'; networks = ['10.0.0.0/8']; hours = ['mon-fri 08:00-18:00', 'sat 09:00-12:00']; \
+                time_zone = 'Europe/Berlin'";
+    let trial = rule.replace("'a.test'", "'b.test'") + "; report_only = ['hours', 'mfa']";
+    let setup = Setup::new().upstream("app", "http://127.0.0.1:1").route(rule).route(&trial);
+    let setup = setup.route("host = 'c.test'; upstream = 'app'; maintenance = { networks = ['10.0.0.1'] }");
+    let folder = prepared(Folder::new(), &setup);
+    let known = ["--user", "bob", "--group", "staff", "--from", "10.0.0.7"];
+    let (open, closed) = (["--at", "2026-11-20 17:59"], ["--at", "2026-11-21 22:00"]);
+    for (host, arguments, expected) in [
+        ("a", [&known[..], &["--mfa", "--fresh"], &open].concat(), "forwarded as `bob`"),
+        ("a", [&known[..], &["--mfa"], &open].concat(), "asked to show a second factor"),
+        ("a", [&known[..], &["--fresh"], &open].concat(), "asked to show a second factor"),
+        ("a", [&known[..], &["--shown", "code"], &open].concat(), "forwarded as `bob`"),
+        ("a", [&known[..4], &open].concat(), "refused with 403: the client's address"),
+        ("a", [&known[..2], &known[4..], &open].concat(), "refused with 403: the route names neither"),
+        (
+            "a",
+            [&known[..], &["--mfa", "--fresh"], &closed].concat(),
+            "refused with 403: the route is not open at this hour; it opens again at 2026-11-23 08:00 (Europe/Berlin)",
+        ),
+        (
+            "a",
+            [&known[..], &["--mfa", "--fresh", "--at", "2026-11-21T22:00:00+13:00"]].concat(),
+            "forwarded as `bob`",
+        ),
+        (
+            "b",
+            [&known[..], &["--fresh"], &open].concat(),
+            "forwarded as `bob`\ninstead  asked to show a second",
+        ),
+        ("b", [&known[..], &closed].concat(), "asked to confirm that it is still them"),
+        ("c", known[4..].to_vec(), "refused with 503: the route is closed for maintenance"),
+        ("c", vec!["--from", "10.0.0.1"], "asked to sign in"),
+    ] {
+        let url = format!("https://{host}.test/");
+        let told = folder.run(&[&["explain", "GET", url.as_str()], arguments.as_slice()].concat());
+        assert!(told.stdout.contains(&format!("result   {expected}")), "{arguments:?}: {told:?}");
+    }
+    let told = json(
+        &folder,
+        &[&["explain", "GET", "https://b.test/", "--json", "--fresh"], &known[..], &open].concat(),
+    );
+    assert_eq!(told["result"], "forwarded as `bob`");
+    assert!(told["instead"].as_str().is_some_and(|instead| instead.contains("second factor")), "{told}");
+    let rule = told["route"]["rule"].as_str().expect("the rule");
+    for part in
+        ["hours = [\"mon-fri 08:00-18:00\", \"sat 09:00-12:00\"]", "report_only = [\"hours\", \"mfa\"]"]
+    {
+        assert!(rule.contains(part), "{part} in {rule}");
+    }
+    assert_eq!(folder.run(&["explain", "GET", "https://a.test/", "--at", "tomorrow"]).code, 2);
+    let checked = folder.run(&["check"]).stdout;
+    for part in
+        ["hours: mon-fri 08:00-18:00, sat 09:00-12:00 (Europe/Berlin)", "mfa", "only reports: hours, mfa"]
+    {
+        assert!(checked.contains(part), "{part} in {checked}");
     }
 }
 

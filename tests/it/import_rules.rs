@@ -56,8 +56,9 @@ fn only_the_decision_makes_a_permit() {
 }
 
 #[test]
-fn only_the_configuration_and_the_key_file_know_toml() {
-    let may_know = |source: &Source| source.room() == "config" || source.path.starts_with("session/keyring/");
+fn only_the_configuration_the_key_file_and_the_words_of_pages_know_toml() {
+    let homes = ["config/", "session/keyring/", "portal/languages/"];
+    let may_know = |source: &Source| homes.iter().any(|home| source.path.starts_with(home));
     assert_none(&lines(&["toml"], |source| !may_know(source)));
 }
 

@@ -293,13 +293,21 @@ fn a_logout_by_get_asks_and_ends_nothing() {
 fn a_logout_clears_the_cookie_as_it_was_set_and_the_browser_behind_it() {
     let (_backend, gateway) = house();
     let alice = gateway.visitor().signed_in_as("alice");
+    for name in ["PHPSESSID", "__Secure-app"] {
+        alice.put_cookie(name, "old");
+    }
     let answer = alice.sign_out();
     assert_eq!((answer.status, answer.location()), (303, "/.vestibule/login?reason=signed-out"));
-    assert_eq!(answer.header("clear-site-data"), "\"cache\",\"cookies\",\"storage\"");
+    assert_eq!(answer.header("clear-site-data"), "\"cache\",\"storage\"");
     assert_eq!(
         answer.set_cookie(SESSION_COOKIE),
         Some("__Host-vestibule=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0")
     );
+    assert_eq!(
+        answer.set_cookie("PHPSESSID"),
+        Some("PHPSESSID=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0")
+    );
+    assert_eq!(alice.cookie_names(), ["__Host-vestibule-device"], "the device stays known");
     assert!(alice.page(answer.location()).text().contains("You are signed out."));
     let again = alice.page(LOGOUT);
     assert_eq!((again.status, again.location()), (303, LOGIN));

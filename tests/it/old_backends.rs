@@ -183,7 +183,7 @@ fn a_header_that_gunicorn_would_not_take_is_named_before_gunicorn_refuses_it() {
     let refused = status(&gateway, 8191);
     assert_eq!((refused.status, refused.error().as_str()), (431, "header_too_large_for_backend"));
     let message = refused.json()["message"].to_string();
-    assert!(message.contains("`x-long`") && !message.contains("ccc"), "{message}");
+    assert!(message.contains("The largest is x-long.") && !message.contains("ccc"), "{message}");
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn the_largest_part_of_a_head_is_named_and_never_its_value() {
     let page =
         visitor.ask("GET", "/public").as_page().header("cookie", &format!("a={}", "s".repeat(2000))).send();
     assert_eq!(page.status, 431);
-    for part in ["The largest is `cookie`.", "Delete the cookies"] {
+    for part in ["The largest is cookie.", "Delete the cookies"] {
         assert!(page.text().contains(part), "{part} is missing in {}", page.text());
     }
     assert!(!page.text().contains("ssss"));
@@ -211,7 +211,10 @@ fn the_largest_part_of_a_head_is_named_and_never_its_value() {
     let ada = gateway.visitor().signed_in_as("ada");
     assert!(ada.get("/public").status == 200 && ada.get("/").status == 431, "identity headers count");
     let message = ada.get("/").json()["message"].to_string();
-    assert!(message.contains("`x-user-groups`") && message.contains("Ask the people"), "{message}");
+    assert!(
+        message.contains("The largest is x-user-groups.") && message.contains("Ask the people"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -3,25 +3,74 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
+#[cfg(feature = "passkeys")]
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+#[cfg(feature = "passkeys")]
+use crate::harness::command::finish;
+#[cfg(feature = "passkeys")]
+use crate::harness::legacy::tests;
 use crate::harness::{Backend, Client, Folder, Gateway};
 
-// One test, because the ports are the product's promise and there is only one of each.
 #[test]
 fn one_command_protects_an_application_from_an_empty_folder() {
-    for port in [8443, 9443] {
-        let free = TcpListener::bind(("127.0.0.1", port));
-        assert!(free.is_ok(), "port {port} is taken by something else; stop it before this test");
-    }
+    let _alone = the_ports();
     let folder = the_built_in_page_is_served_twice();
     another_backend_is_refused(&folder);
     a_backend_is_protected();
     wrong_addresses_are_refused();
+}
+
+#[cfg(feature = "passkeys")]
+#[test]
+fn a_new_user_comes_from_an_empty_folder_to_a_route_that_demands_a_passkey() {
+    let _alone = the_ports();
+    let backend = Backend::start();
+    let gateway = Gateway::spawn_with(Folder::empty(), &["quickstart", &backend.url()]);
+    let (user, password) = introduced(&gateway.printed());
+    in_the_browser("sign_in", &gateway, &user, &password);
+    let route = "\n[[route]]\npath = \"/vault\"\nupstream = \"app\"\naccess = \"login\"\nmfa = \"passkey\"\n";
+    gateway.folder.write("vestibule.toml", &(gateway.folder.read("vestibule.toml") + route));
+    let checked = gateway.folder.run(&["check"]);
+    assert!(checked.stdout.contains("*/vault  login -> app  mfa: passkey"), "{checked:?}");
+    let line = gateway.hang_up();
+    assert!(line.contains("reloaded") && line.contains("changed=\"route\""), "{line}");
+    let url = "https://localhost:8443/vault";
+    let told = gateway.folder.run(&["explain", "GET", url, "--user", &user]).stdout;
+    assert!(told.contains("asked to show a passkey"), "{told}");
+    let guest = Client::new(gateway.address(), trust(&gateway));
+    assert!(guest.page("/vault").asks_login());
+    in_the_browser("passkey", &gateway, &user, &password);
+    let received = backend.all_received();
+    let vault = received.iter().filter(|received| received.target() == "/vault");
+    let users: Vec<&str> = vault.map(|received| received.header("x-user-id")).collect();
+    assert_eq!(users, [user.as_str(), user.as_str()], "nobody came there but with a passkey");
+}
+
+/// Plays a step of `tests/browser/new_user.mjs`.
+#[cfg(feature = "passkeys")]
+fn in_the_browser(step: &str, gateway: &Gateway, user: &str, password: &str) {
+    let mut node = Command::new("node");
+    node.arg(tests().join("browser/new_user.mjs")).args([step, &gateway.url()]);
+    node.env("VESTIBULE_TEST_USER", user).env("VESTIBULE_TEST_PASSWORD", password);
+    let finished = finish(&mut node, "");
+    assert!(finished.code == 0, "{}{}", finished.stdout, finished.stderr);
+}
+
+/// The ports that a quickstart listens on: they are the product's promise, and there is only one of each.
+fn the_ports() -> MutexGuard<'static, ()> {
+    static PORTS: Mutex<()> = Mutex::new(());
+    let alone = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
+    for port in [8443, 9443] {
+        let free = TcpListener::bind(("127.0.0.1", port));
+        assert!(free.is_ok(), "port {port} is taken by something else; stop it before this test");
+    }
+    alone
 }
 
 fn the_built_in_page_is_served_twice() -> Folder {
@@ -102,11 +151,16 @@ fn introduced(printed: &str) -> (String, String) {
     (after("Sign in as "), after("password "))
 }
 
-fn sign_in(gateway: &Gateway, user: &str, password: &str) -> Client {
+/// The certificate that the quickstart made.
+fn trust(gateway: &Gateway) -> Arc<RootCertStore> {
     let mut roots = RootCertStore::empty();
     let pem = gateway.folder.read("localhost.pem");
     roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate")).expect("a root");
-    let visitor = Client::new(gateway.address(), Arc::new(roots));
+    Arc::new(roots)
+}
+
+fn sign_in(gateway: &Gateway, user: &str, password: &str) -> Client {
+    let visitor = Client::new(gateway.address(), trust(gateway));
     assert_eq!(visitor.try_login("/", user, password).status, 303);
     visitor
 }

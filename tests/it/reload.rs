@@ -13,6 +13,7 @@ use vestibule::session::KeyRing;
 
 use crate::harness::backend::HELLO;
 use crate::harness::folder::Validity;
+use crate::harness::people::Person;
 use crate::harness::{After, Backend, Client, Folder, Gateway, Raw, Setup};
 
 #[test]
@@ -47,6 +48,31 @@ fn a_changed_rule_bites_on_an_open_session() {
     let report = gateway.reload().expect("a reload");
     assert!(report.contains("changed: [\"route\"]"), "{report}");
     assert_eq!((alice.get("/admin").status, ada.get("/admin").status), (200, 403));
+}
+
+#[test]
+fn what_waits_for_a_restart_is_said_until_it_was_made_or_put_back() {
+    let backend = Backend::start();
+    let with_workers = |count: &str| Setup::in_front_of(&backend.url()).set("server.workers", count);
+    let gateway = Gateway::start(&with_workers("2"));
+    for (workers, waits) in [("3", "[\"server.workers\"]"), ("3", "[\"server.workers\"]"), ("2", "[]")] {
+        with_workers(workers).write_to(&gateway.folder);
+        let report = gateway.reload().expect("a reload");
+        assert!(report.contains(&format!("restart_needed: {waits}")), "{workers}: {report}");
+    }
+}
+
+#[test]
+fn an_account_that_cannot_be_read_keeps_no_other_in() {
+    let backend = Backend::start();
+    let gateway = Gateway::start(&Setup::in_front_of(&backend.url()).person(Person::named("bob")));
+    let [ada, alice, bob] = ["ada", "alice", "bob"].map(|user| gateway.visitor().signed_in_as(user));
+    let database = rusqlite::Connection::open(gateway.folder.path("users.db")).expect("a database");
+    database.execute("UPDATE groups SET name = 'no group' WHERE user = 'ada'", []).expect("damage");
+    database.execute("UPDATE users SET disabled = 1 WHERE name = 'alice'", []).expect("an account");
+    let report = gateway.reload().expect("a reload");
+    assert!(report.contains("sessions_ended: 2, warnings: []"), "{report}");
+    assert_eq!([&ada, &alice, &bob].map(|visitor| visitor.get("/").status), [401, 401, 200]);
 }
 
 #[test]

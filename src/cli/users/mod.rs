@@ -96,6 +96,7 @@ enum UsersCommand {
 }
 
 impl UsersCommand {
+    /// Whether it changes what people declare in a file, and so edit by hand.
     const fn changes(&self) -> bool {
         !matches!(self, Self::List { .. } | Self::Show { .. } | Self::Hash { .. })
     }

@@ -27,10 +27,7 @@ impl Notice {
     }
 
     /// Cannot be called.
-    pub(in crate::gateway) fn add(
-        self: Box<Self>,
-        _response: Response<UpstreamBody>,
-    ) -> Response<ResponseBody> {
-        match *self {}
+    pub(in crate::gateway) fn add(self, _response: Response<UpstreamBody>) -> Response<ResponseBody> {
+        match self {}
     }
 }

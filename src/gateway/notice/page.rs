@@ -56,10 +56,7 @@ impl Notice {
     }
 
     /// Adds the script to a page; every other answer stays as it is.
-    pub(in crate::gateway) fn add(
-        self: Box<Self>,
-        response: Response<UpstreamBody>,
-    ) -> Response<ResponseBody> {
+    pub(in crate::gateway) fn add(self, response: Response<UpstreamBody>) -> Response<ResponseBody> {
         let (mut head, body) = response.into_parts();
         match self.prepare(&mut head) {
             Some(splice) => Response::from_parts(head, ResponseBody::changed(NoticedBody::new(body, splice))),

@@ -1,5 +1,5 @@
 //! The streams of one worker that are still open, and what ends them before their time: the end of
-//! their session, or a rule that no longer allows them.
+//! their session, a rule that no longer allows them, or the end of the hours at which it does.
 //!
 //! A tunnel is entered when it begins, a response body when it is first found waiting for the backend
 //! (or has become long), a request when the backend has kept it waiting for a while. So an ordinary
@@ -25,8 +25,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::sleep;
 
+use super::Shared;
 use super::record::Record;
 use super::snapshot::Snapshot;
+use crate::clock::Clock;
 use crate::session::engine::Engine;
 use crate::session::store::StoreError;
 use crate::session::token::SessionId;
@@ -42,6 +44,7 @@ pub use self::stream::{Grant, Stream};
 pub struct Streams {
     engine: Engine,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    clock: Clock,
     counters: Arc<RequestCounters>,
     open: RefCell<HashMap<u64, Rc<Stream>>>,
     /// Requests that wait for the head of their answer, until the watcher has seen them once.
@@ -55,10 +58,11 @@ pub struct Streams {
 impl Streams {
     /// The streams of a worker that counts with `counters`; none yet.
     #[must_use]
-    pub fn new(engine: Engine, snapshot: Arc<ArcSwap<Snapshot>>, counters: Arc<RequestCounters>) -> Rc<Self> {
+    pub fn new(shared: &Shared, counters: Arc<RequestCounters>) -> Rc<Self> {
         Rc::new(Self {
-            engine,
-            snapshot,
+            engine: shared.engine.clone(),
+            snapshot: Arc::clone(&shared.snapshot),
+            clock: shared.clock.clone(),
             counters,
             open: RefCell::default(),
             waiting: RefCell::default(),
@@ -132,11 +136,11 @@ impl Streams {
     /// Looks at everything once.
     fn look(self: &Rc<Self>) {
         self.waiting.borrow_mut().drain().for_each(|(_, waker)| waker.wake());
-        let snapshot = self.snapshot.load_full();
+        let (snapshot, now) = (self.snapshot.load_full(), self.clock.now());
         let mut by_session: HashMap<SessionId, Vec<Rc<Stream>>> = HashMap::new();
         for stream in self.open.borrow().values().filter(|stream| stream.end().is_none()) {
-            if !stream.is_allowed(&snapshot) {
-                self.end(stream, StreamEnd::RuleChanged);
+            if let Some(end) = stream.refused_by(&snapshot, now) {
+                self.end(stream, end);
             } else if let Some(session) = &stream.session {
                 by_session.entry(session.id()).or_default().push(Rc::clone(stream));
             }

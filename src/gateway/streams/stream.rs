@@ -12,10 +12,11 @@ use http::Method;
 
 use crate::clock::Timestamp;
 use crate::gateway::canonical::Canonical;
-use crate::gateway::decision::{self, Caller, Decision, Guest, Question};
+use crate::gateway::decision::{self, Caller, Guest, Question};
+use crate::gateway::hours::Hours;
 use crate::gateway::record::Record;
-use crate::gateway::refuse_ambiguity;
 use crate::gateway::snapshot::Snapshot;
+use crate::gateway::{Route, refuse_ambiguity};
 use crate::proxy::Upstream;
 use crate::session::record::Session;
 use crate::telemetry::metrics::StreamEnd;
@@ -27,6 +28,17 @@ pub struct Grant {
     pub canonical: Canonical,
     /// The snapshot that allowed it.
     pub generation: u64,
+    /// The hours at which it is allowed; none = always.
+    pub hours: Option<Arc<Hours>>,
+}
+
+impl Grant {
+    /// What `route` of `snapshot` has allowed.
+    #[must_use]
+    pub fn new(canonical: &Canonical, route: &Route, snapshot: &Snapshot) -> Self {
+        let hours = route.enforced_hours();
+        Self { canonical: canonical.clone(), generation: snapshot.generation, hours }
+    }
 }
 
 /// One open stream: what it was allowed as, and what the watcher has to say to it.
@@ -39,6 +51,8 @@ pub struct Stream {
     upstream: Option<Arc<Upstream>>,
     /// The last snapshot that allowed it.
     allowed_by: Cell<u64>,
+    /// The hours at which that one allows it.
+    hours: RefCell<Option<Arc<Hours>>>,
     /// Bytes of the client's messages, which are activity of its session.
     pub said: Cell<u64>,
     /// What of `said` was passed on as activity.
@@ -90,6 +104,7 @@ impl Stream {
             session: record.session.clone(),
             upstream: record.upstream.clone(),
             allowed_by: Cell::new(record.grant.as_ref().map_or(u64::MAX, |grant| grant.generation)),
+            hours: RefCell::new(record.grant.as_ref().and_then(|grant| grant.hours.clone())),
             grant: record.grant.clone(),
             said: Cell::default(),
             noted: Cell::default(),
@@ -98,33 +113,41 @@ impl Stream {
         }
     }
 
-    /// Whether the present rules would let the request pass once more.
-    pub(super) fn is_allowed(&self, snapshot: &Snapshot) -> bool {
-        if self.allowed_by.get() == snapshot.generation {
-            return true;
-        }
-        let is_allowed = self.grant.as_ref().is_some_and(|grant| self.passes(snapshot, &grant.canonical));
-        if is_allowed {
+    /// Why the present rules no longer let the request pass; none if they do.
+    pub(super) fn refused_by(&self, snapshot: &Snapshot, now: Timestamp) -> Option<StreamEnd> {
+        if self.allowed_by.get() != snapshot.generation {
+            let canonical = self.grant.as_ref().map(|grant| &grant.canonical);
+            let Some(route) = canonical.and_then(|canonical| self.passes(snapshot, canonical, now)) else {
+                return Some(StreamEnd::RuleChanged);
+            };
+            self.hours.replace(route.enforced_hours());
             self.allowed_by.set(snapshot.generation);
         }
-        is_allowed
+        let is_closed = self.hours.borrow().as_ref().is_some_and(|hours| !hours.are_open(now));
+        is_closed.then_some(StreamEnd::HoursOver)
     }
 
-    fn passes(&self, snapshot: &Snapshot, canonical: &Canonical) -> bool {
+    /// The route that would let it pass once more.
+    fn passes<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        canonical: &'s Canonical,
+        now: Timestamp,
+    ) -> Option<&'s Route> {
         let named = self.upstream.as_ref().map(|upstream| upstream.name());
         let has_upstream = snapshot.upstreams.iter().any(|upstream| Some(upstream.name()) == named);
-        let Some(place) = snapshot.routes.find(canonical.host(), canonical.path()) else { return false };
+        let route = &snapshot.routes.find(canonical.host(), canonical.path())?.route;
         let caller = match &self.session {
             Some(session) => Caller::Known(session.identity(), session.proofs()),
             None => Caller::Guest(Guest::New),
         };
         // What was shown was fresh when the stream began; that it grows old ends nothing.
-        let now = Timestamp::default();
-        let question =
-            Question { route: &place.route, method: &self.method, client: self.client, caller, now };
-        has_upstream
+        let fresh_at = Timestamp::default();
+        let question = Question { route, method: &self.method, client: self.client, caller, now, fresh_at };
+        let passes = has_upstream
             && snapshot.portal_page(canonical.path()).is_none()
             && refuse_ambiguity(snapshot, canonical).is_ok()
-            && matches!(decision::decide(question), Decision::Allow(_))
+            && decision::decide(question).is_ok();
+        passes.then_some(route)
     }
 }

@@ -3,7 +3,7 @@
 //! Reading the file is left to the configuration. Invariant: whoever asks sees all of the old file or
 //! all of the new one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,6 +37,18 @@ impl Directory {
         }
         is_free
     }
+
+    /// Whose password, groups, name, address or right to sign in is another one in `later`, or gone.
+    fn changed_in(&self, later: &Self) -> BTreeSet<UserId> {
+        let differs = |(name, person): &(&String, &Credentials)| later.people.get(*name) != Some(person);
+        let changed = self.people.iter().filter(differs);
+        changed.map(|(_, person)| person.account.user.clone()).collect()
+    }
+
+    /// The hashes of all passwords.
+    pub(in crate::login) fn hashes(&self) -> impl Iterator<Item = &str> {
+        self.people.values().map(|person| person.hash.as_str())
+    }
 }
 
 /// The accounts of the file that was read last.
@@ -50,14 +62,16 @@ impl DeclaredSource {
         Self { directory: ArcSwap::from_pointee(directory) }
     }
 
-    /// Answers whether anything is new. Another file needs a restart, so nothing of it is taken.
-    pub(super) fn replace(&self, directory: Directory) -> bool {
-        let present = self.directory.load();
-        let is_new = present.from == directory.from && **present != directory;
-        if is_new {
-            self.directory.store(Arc::new(directory));
+    /// Answers who is not as before; nothing if nothing is new. Another file needs a restart, so nothing of it
+    /// is taken.
+    pub(super) fn replace(&self, directory: Directory) -> Option<BTreeSet<UserId>> {
+        let before = self.directory.load_full();
+        if before.from != directory.from || *before == directory {
+            return None;
         }
-        is_new
+        let affected = before.changed_in(&directory);
+        self.directory.store(Arc::new(directory));
+        Some(affected)
     }
 
     pub(super) fn file(&self) -> PathBuf {

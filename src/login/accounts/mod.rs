@@ -5,6 +5,7 @@
 //! accounts while the gateway runs. Invariant: names that differ only in case are one account, and
 //! callers always get the spelling under which it was made.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use sqlx::{MySql, Postgres};
 use crate::clock::Timestamp;
 use crate::identity::{Group, Identity, UserId};
 use crate::storage::sql::{Database, Engine, Location, SqlError};
-use crate::storage::sqlite::{Database as SqliteDatabase, StorageError};
+use crate::storage::sqlite::{Database as SqliteDatabase, Fault, StorageError};
 
 mod columns;
 #[cfg(test)]
@@ -155,6 +156,14 @@ pub enum AccountsError {
     Sql(#[from] SqlError),
 }
 
+impl AccountsError {
+    /// Whether the account itself is what is wrong, and not the place where it is kept.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged(..) | Self::Storage(StorageError::Failed { fault: Fault::Value, .. }))
+    }
+}
+
 impl Accounts {
     /// Opens the SQLite file at `path`, which is made if there is none.
     pub async fn open(path: &Path) -> Result<Self, AccountsError> {
@@ -207,9 +216,9 @@ impl Accounts {
         self.home.clone()
     }
 
-    /// Takes over what the file declares now; answers whether that is anything new.
-    pub(super) fn replace(&self, directory: Directory) -> bool {
-        self.declared.as_ref().is_some_and(|source| source.replace(directory))
+    /// Takes over what the file declares now; answers who is not as before, or nothing if nothing is new.
+    pub(super) fn replace(&self, directory: Directory) -> Option<BTreeSet<UserId>> {
+        self.declared.as_ref()?.replace(directory)
     }
 
     /// The file in which they are edited by hand; none where the commands change them.
@@ -280,14 +289,14 @@ impl Accounts {
         self.source.find(user).await
     }
 
-    /// Replaces the hash `from` by `to`; does nothing if the password was changed meanwhile.
+    /// Replaces the hash `from` by `to`, unless the password was changed meanwhile; answers whether it did.
     pub(super) async fn renew_hash(
         &self,
         user: UserId,
         from: String,
         to: String,
-    ) -> Result<(), AccountsError> {
-        self.source.change(user, Change::Renew { from, to }).await.map(drop)
+    ) -> Result<bool, AccountsError> {
+        self.source.change(user, Change::Renew { from, to }).await
     }
 
     /// Closes the source; whatever was answered is in it.

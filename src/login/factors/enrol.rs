@@ -5,6 +5,7 @@
 use super::recovery::{self, RecoveryCode};
 use super::{Change, CodeHash, FactorId, Factors, Kind, Row, TotpSecret, context};
 use crate::identity::UserId;
+use crate::login::Cause;
 use crate::login::accounts::AccountsError;
 use crate::login::password::Busy;
 use crate::telemetry::audit::EventKind;
@@ -42,7 +43,7 @@ impl Factors {
         user: &UserId,
         secret: &TotpSecret,
         code: &str,
-        request_id: &str,
+        cause: Cause<'_>,
     ) -> Result<bool, EnrolError> {
         let now = self.clock.now();
         let Some(step) = secret.step_of(code, now) else { return Ok(false) };
@@ -59,15 +60,15 @@ impl Factors {
             last_used: Some(now),
         };
         let added = self.store.change(Change::Add(user.clone(), row)).await?;
-        self.note(EventKind::FactorAdded, user, Some("one-time codes"), request_id);
+        self.note(EventKind::FactorAdded, user, Some("one-time codes"), cause);
         Ok(added)
     }
 
     /// Removes a factor of the user; with the last one go the recovery codes.
-    pub async fn remove(&self, user: &UserId, id: FactorId, request_id: &str) -> Result<bool, AccountsError> {
+    pub async fn remove(&self, user: &UserId, id: FactorId, cause: Cause<'_>) -> Result<bool, AccountsError> {
         let removed = self.store.change(Change::Remove(user.clone(), id)).await?;
         if removed {
-            self.note(EventKind::FactorRemoved, user, None, request_id);
+            self.note(EventKind::FactorRemoved, user, None, cause);
             if !self.of(user).await?.has_second() {
                 self.store.change(Change::RemoveAll(user.clone())).await?;
             }
@@ -76,7 +77,7 @@ impl Factors {
     }
 
     /// Makes recovery codes in the place of all others; nobody ever sees them again.
-    pub async fn new_codes(&self, user: &UserId, request_id: &str) -> Result<Vec<String>, EnrolError> {
+    pub async fn new_codes(&self, user: &UserId, cause: Cause<'_>) -> Result<Vec<String>, EnrolError> {
         let (mut printed, mut hashes) = (Vec::new(), Vec::<CodeHash>::new());
         while hashes.len() < recovery::COUNT {
             let code = RecoveryCode::generate()?;
@@ -87,7 +88,7 @@ impl Factors {
             hashes.push(CodeHash { label: code.label, phc: self.hasher.hash(code.secret).await? });
         }
         self.store.change(Change::SetCodes(user.clone(), hashes)).await?;
-        self.note(EventKind::FactorAdded, user, Some("recovery codes"), request_id);
+        self.note(EventKind::FactorAdded, user, Some("recovery codes"), cause);
         Ok(printed)
     }
 }

@@ -1,17 +1,20 @@
 //! Second factors: what somebody shows beside their password, or in its place.
 //!
 //! Where they are kept is behind [`FactorStore`], who must show one is the gateway's matter. Invariants: a
-//! guess is counted before it is looked at, in the store, so that neither parallel guesses nor several
-//! gateways pass the limit; a code of either kind is taken once.
+//! guess is counted in the store before anybody learns what it was worth, so that neither parallel guesses nor
+//! several gateways pass the limit; one that nobody had time to look at is none; a code of either kind is taken
+//! once.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::Cause;
 use super::accounts::{Accounts, AccountsError, Home};
-use super::password::Hasher;
+use super::password::{Busy, Hasher};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{Factor, UserId};
 use crate::storage::sql::{Engine, Location};
@@ -32,7 +35,7 @@ mod sqlite;
 mod store;
 mod totp;
 
-pub use ceremony::{Answered, NewPasskey, Question};
+pub use ceremony::{Answered, NewPasskey, Once, Question};
 pub use enrol::EnrolError;
 #[cfg(not(feature = "passkeys"))]
 pub use no_passkey::Site;
@@ -131,6 +134,16 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// The hosts of the passkeys, each once, if the user has nothing else to show at `host`.
+    ///
+    /// A passkey works on the host where it was made, and nowhere else.
+    #[must_use]
+    pub fn hosts_elsewhere(&self, host: &str) -> Option<Vec<&str>> {
+        let hosts: BTreeSet<&str> = self.passkeys.iter().filter_map(|line| line.host.as_deref()).collect();
+        let is_elsewhere = self.totp.is_none() && !hosts.is_empty() && !hosts.contains(host);
+        is_elsewhere.then(|| hosts.into_iter().collect())
+    }
+
     /// Whether a login needs more than the password.
     #[must_use]
     pub const fn has_second(&self) -> bool {
@@ -149,6 +162,8 @@ pub struct Line {
     pub created: Timestamp,
     /// When it was shown last.
     pub last_used: Option<Timestamp>,
+    /// The host that a passkey belongs to.
+    pub host: Option<String>,
 }
 
 impl Factors {
@@ -168,8 +183,9 @@ impl Factors {
     pub async fn of(&self, user: &UserId) -> Result<Summary, AccountsError> {
         let held = self.store.of_user(user.clone()).await?;
         let mut summary = Summary { codes_left: held.codes.len(), ..Summary::default() };
-        for Row { id, kind, name, created, last_used, .. } in held.rows {
-            let line = Line { id, name, created, last_used };
+        for Row { id, kind, name, created, last_used, credential, .. } in held.rows {
+            let host = credential.map(|(_, host)| host);
+            let line = Line { id, name, created, last_used, host };
             match kind {
                 Kind::Totp => summary.totp = Some(line),
                 Kind::Passkey => summary.passkeys.push(line),
@@ -178,34 +194,37 @@ impl Factors {
         Ok(summary)
     }
 
-    /// Looks at what `user` shows. `request_id` is for the audit trail.
+    /// Looks at what `user` shows. `cause` is for the audit trail.
     pub async fn check(
         &self,
         user: &UserId,
         shown: Shown<'_>,
-        request_id: &str,
+        cause: Cause<'_>,
     ) -> Result<Verdict, AccountsError> {
         let held = self.store.of_user(user.clone()).await?;
         let now = self.clock.now();
         let wait = waiting(held.guesses, now);
         if !wait.is_zero() {
-            self.note(EventKind::FactorThrottled, user, None, request_id);
+            self.note(EventKind::FactorThrottled, user, None, cause);
             return Ok(Verdict::Wait(wait));
         }
-        // SECURITY: of guesses at the same moment one is looked at.
+        let looked = match shown {
+            Shown::Code(code) => Ok(self.look_at_code(user, &held, code)),
+            Shown::Recovery(code) => self.look_at_recovery(user, &held, code).await,
+        };
+        // Nothing was looked at: no guess.
+        let Ok(seen) = looked else { return Ok(Verdict::Busy) };
+        // SECURITY: of guesses at the same moment one is answered. What the others showed is told to nobody.
         if !self.store.change(Change::Guess(user.clone(), held.guesses, now)).await? {
             return Ok(Verdict::Wait(AT_ONCE));
         }
-        let verdict = match shown {
-            Shown::Code(code) => self.check_code(user, &held, code).await?,
-            Shown::Recovery(code) => self.check_recovery(user, &held, code).await?,
-        };
+        let verdict = self.settle(seen).await?;
         match verdict {
             Verdict::Right(factor) => {
                 self.store.change(Change::Right(user.clone())).await?;
-                self.note(EventKind::FactorAccepted, user, Some(factor.as_str()), request_id);
+                self.note(EventKind::FactorAccepted, user, Some(factor.as_str()), cause);
             }
-            Verdict::Wrong => self.note(EventKind::FactorFailure, user, None, request_id),
+            Verdict::Wrong => self.note(EventKind::FactorFailure, user, None, cause),
             Verdict::Wait(_) | Verdict::Busy => {}
         }
         Ok(verdict)
@@ -234,45 +253,48 @@ impl Factors {
         self.store.change(Change::SpendOnce { hash, until, now: self.clock.now() }).await
     }
 
-    async fn check_code(&self, user: &UserId, held: &Held, code: &str) -> Result<Verdict, AccountsError> {
+    fn look_at_code(&self, user: &UserId, held: &Held, code: &str) -> Option<Seen> {
         let now = self.clock.now();
-        let Some(row) = held.rows.iter().find(|row| row.kind == Kind::Totp) else {
-            return Ok(Verdict::Wrong);
-        };
+        let row = held.rows.iter().find(|row| row.kind == Kind::Totp)?;
         let opened = self.vault.open(&context(user, &row.id), &row.sealed);
         let Some(secret) = opened.and_then(|bytes| TotpSecret::from_bytes(&bytes)) else {
             tracing::error!(user = %user, "a one-time code cannot be checked: its key is gone; reset the user");
-            return Ok(Verdict::Wrong);
+            return None;
         };
-        let Some(step) = secret.step_of(code, now) else { return Ok(Verdict::Wrong) };
-        // SECURITY: the store takes each step once, for all gateways (RFC 6238 section 5.2).
-        let taken = self.store.change(Change::TakeStep(row.id.clone(), step, now)).await?;
-        Ok(if taken { Verdict::Right(Factor::Totp) } else { Verdict::Wrong })
+        let taking = |step| (Factor::Totp, Change::TakeStep(row.id.clone(), step, now));
+        secret.step_of(code, now).map(taking)
     }
 
     // SECURITY: one hash is computed on every way through, so that the first group cannot be guessed alone.
-    async fn check_recovery(
-        &self,
-        user: &UserId,
-        held: &Held,
-        typed: &str,
-    ) -> Result<Verdict, AccountsError> {
+    async fn look_at_recovery(&self, user: &UserId, held: &Held, typed: &str) -> Result<Option<Seen>, Busy> {
         let typed = RecoveryCode::parse(typed);
         let (label, secret) = typed.map(|code| (code.label, code.secret)).unwrap_or_default();
         let found = held.codes.iter().find(|code| code.label == label);
-        let Ok(is_right) = self.hasher.verify(secret, found.map(|code| code.phc.clone())).await else {
-            return Ok(Verdict::Busy);
-        };
-        let Some(code) = found.filter(|_| is_right) else { return Ok(Verdict::Wrong) };
-        let spent = self.store.change(Change::SpendCode(user.clone(), code.clone())).await?;
-        Ok(if spent { Verdict::Right(Factor::RecoveryCode) } else { Verdict::Wrong })
+        let is_right = self.hasher.verify(secret, found.map(|code| code.phc.clone())).await?;
+        let code = found.filter(|_| is_right);
+        Ok(code.map(|code| (Factor::RecoveryCode, Change::SpendCode(user.clone(), code.clone()))))
     }
 
-    fn note(&self, kind: EventKind, user: &UserId, detail: Option<&str>, request_id: &str) {
-        let event = Event::new(kind);
-        self.audit.record(Event { user: Some(user.as_str()), request_id: Some(request_id), detail, ..event });
+    // SECURITY: the store takes each step (RFC 6238 section 5.2) and each recovery code once, for all gateways.
+    async fn settle(&self, seen: Option<Seen>) -> Result<Verdict, AccountsError> {
+        let Some((factor, taking)) = seen else { return Ok(Verdict::Wrong) };
+        let is_taken = self.store.change(taking).await?;
+        Ok(if is_taken { Verdict::Right(factor) } else { Verdict::Wrong })
+    }
+
+    fn note(&self, kind: EventKind, user: &UserId, detail: Option<&str>, cause: Cause<'_>) {
+        self.audit.record(Event {
+            user: Some(user.as_str()),
+            address: Some(cause.address),
+            request_id: Some(cause.request_id),
+            detail,
+            ..Event::new(kind)
+        });
     }
 }
+
+/// A factor that was shown, and what takes it.
+type Seen = (Factor, Change);
 
 impl std::fmt::Debug for Factors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

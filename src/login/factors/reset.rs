@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::Factors;
 use super::store::{AfterReset, Change, FactorStore, Reset};
+use crate::login::Cause;
 use crate::login::accounts::AccountsError;
 use crate::secret::Secret;
 use crate::telemetry::audit::EventKind;
@@ -51,17 +52,23 @@ impl Factors {
         Ok(found.filter(|reset| self.clock.now() < reset.expires))
     }
 
-    /// Uses up a link and removes what its user lost; nothing if it is worth nothing.
-    pub async fn use_reset(
-        &self,
-        token: &ResetToken,
-        request_id: &str,
-    ) -> Result<Option<Reset>, AccountsError> {
+    /// Uses up a link; nothing if it is worth nothing.
+    pub async fn spend_reset(&self, token: &ResetToken) -> Result<Option<Reset>, AccountsError> {
         let Some(reset) = self.look_at_reset(token).await? else { return Ok(None) };
         // SECURITY: of two who use it at once, one does.
-        if !self.store.change(Change::SpendReset(token.hash())).await? {
-            return Ok(None);
+        let is_spent = self.store.change(Change::SpendReset(token.hash())).await?;
+        Ok(is_spent.then_some(reset))
+    }
+
+    /// Makes a link good again that could not do what it is for; a newer one of its user takes its place.
+    pub async fn give_back_reset(&self, token: &ResetToken, reset: Reset) {
+        if let Err(error) = self.store.change(Change::AddReset(token.hash(), reset)).await {
+            tracing::warn!(%error, "a one-time link is used up though it has set no password");
         }
+    }
+
+    /// Removes what its user lost.
+    pub async fn after_reset(&self, reset: &Reset, cause: Cause<'_>) -> Result<(), AccountsError> {
         let user = reset.user.clone();
         self.store
             .change(match reset.factors {
@@ -69,8 +76,8 @@ impl Factors {
                 AfterReset::Kept => Change::Right(user),
             })
             .await?;
-        self.note(EventKind::AccountReset, &reset.user, None, request_id);
-        Ok(Some(reset))
+        self.note(EventKind::AccountReset, &reset.user, None, cause);
+        Ok(())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Factors over a real store: what is taken, how often, and by whom.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use tempfile::TempDir;
 
 use super::*;
@@ -28,15 +30,15 @@ impl Vault for OpenVault {
     }
 }
 
-struct House {
+pub(super) struct House {
     _folder: TempDir,
-    factors: Factors,
+    pub(super) factors: Factors,
     hand: ClockHand,
     lines: Lines,
 }
 
 impl House {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteFactors::open(&folder.path().join("factors.db")).await.unwrap());
         let (clock, hand) = Clock::movable();
@@ -51,7 +53,7 @@ impl House {
         let house = Self::new().await;
         let secret = TotpSecret::generate().unwrap();
         let code = house.code(&secret);
-        assert!(house.factors.add_totp(&alice(), &secret, &code, "r").await.unwrap());
+        assert!(house.factors.add_totp(&alice(), &secret, &code, CAUSE).await.unwrap());
         house.hand.advance(Duration::from_secs(30));
         (house, secret)
     }
@@ -63,11 +65,11 @@ impl House {
     }
 
     async fn show(&self, shown: Shown<'_>) -> Verdict {
-        self.factors.check(&alice(), shown, "r").await.unwrap()
+        self.factors.check(&alice(), shown, CAUSE).await.unwrap()
     }
 }
 
-fn alice() -> UserId {
+pub(super) fn alice() -> UserId {
     UserId::try_from("alice").unwrap()
 }
 
@@ -110,6 +112,18 @@ async fn of_guesses_at_once_one_is_looked_at() {
     assert!(verdicts.iter().filter(|verdict| **verdict == Verdict::Wrong).count() < 6, "{verdicts:?}");
 }
 
+#[tokio::test]
+async fn what_nobody_has_time_to_look_at_is_no_guess() {
+    let (mut house, _) = House::with_totp().await;
+    let codes = house.factors.new_codes(&alice(), CAUSE).await.unwrap();
+    let hasher = std::mem::replace(&mut house.factors.hasher, Hasher::always_busy());
+    for _ in 0..=FREE_GUESSES {
+        assert_eq!(house.show(Shown::Recovery("x")).await, Verdict::Busy);
+    }
+    house.factors.hasher = hasher;
+    assert_eq!(house.show(Shown::Recovery(&codes[0])).await, Verdict::Right(Factor::RecoveryCode));
+}
+
 #[test]
 fn the_wait_doubles_to_an_hour_and_ends_after_a_hundred() {
     let last = Timestamp::from_millis(0);
@@ -125,22 +139,22 @@ fn the_wait_doubles_to_an_hour_and_ends_after_a_hundred() {
 #[tokio::test]
 async fn a_recovery_code_is_taken_once_and_others_go_when_new_ones_come() {
     let (house, _) = House::with_totp().await;
-    let codes = house.factors.new_codes(&alice(), "r").await.unwrap();
+    let codes = house.factors.new_codes(&alice(), CAUSE).await.unwrap();
     assert_eq!(codes.len(), 10);
     let [first, second, ..] = codes.as_slice() else { panic!("no codes") };
     assert_eq!(house.show(Shown::Recovery(first)).await, Verdict::Right(Factor::RecoveryCode));
     assert_eq!(house.show(Shown::Recovery(first)).await, Verdict::Wrong);
     assert_eq!(house.factors.of(&alice()).await.unwrap().codes_left, 9);
-    house.factors.new_codes(&alice(), "r").await.unwrap();
+    house.factors.new_codes(&alice(), CAUSE).await.unwrap();
     assert_eq!(house.show(Shown::Recovery(second)).await, Verdict::Wrong);
 }
 
 #[tokio::test]
 async fn with_the_last_factor_go_the_recovery_codes() {
     let (house, _) = House::with_totp().await;
-    house.factors.new_codes(&alice(), "r").await.unwrap();
+    house.factors.new_codes(&alice(), CAUSE).await.unwrap();
     let summary = house.factors.of(&alice()).await.unwrap();
-    assert!(house.factors.remove(&alice(), summary.totp.unwrap().id, "r").await.unwrap());
+    assert!(house.factors.remove(&alice(), summary.totp.unwrap().id, CAUSE).await.unwrap());
     assert_eq!(house.factors.of(&alice()).await.unwrap(), Summary::default());
 }
 
@@ -162,12 +176,15 @@ async fn a_link_serves_once_within_its_time_and_takes_what_was_lost() {
     let token = ResetToken::issue(&*house.factors.store, issue(AfterReset::Removed)).await.unwrap();
     assert_eq!(house.factors.look_at_reset(&old).await.unwrap(), None, "the newest only");
     let again = ResetToken::parse(&token.to_text()).unwrap();
-    assert!(house.factors.use_reset(&again, "r").await.unwrap().is_some());
-    assert!(house.factors.use_reset(&token, "r").await.unwrap().is_none());
+    let spent = house.factors.spend_reset(&again).await.unwrap().unwrap();
+    assert!(house.factors.spend_reset(&token).await.unwrap().is_none());
+    house.factors.give_back_reset(&token, spent).await;
+    let spent = house.factors.spend_reset(&token).await.unwrap().unwrap();
+    house.factors.after_reset(&spent, CAUSE).await.unwrap();
     assert!(!house.factors.of(&alice()).await.unwrap().has_second());
     let late = ResetToken::issue(&*house.factors.store, issue(AfterReset::Kept)).await.unwrap();
     house.hand.advance(HOUR);
-    assert!(house.factors.use_reset(&late, "r").await.unwrap().is_none());
+    assert!(house.factors.spend_reset(&late).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -188,3 +205,4 @@ async fn debug_shows_no_secret_of_a_code_that_is_typed() {
 }
 
 const HOUR: Duration = Duration::from_hours(1);
+const CAUSE: Cause<'static> = Cause { address: IpAddr::V4(Ipv4Addr::LOCALHOST), request_id: "r" };

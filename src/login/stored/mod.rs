@@ -10,7 +10,9 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 mod crypt;
+pub mod decoys;
 mod digest;
+pub mod other_argon2;
 mod python;
 
 /// A stored password hash that was understood.
@@ -71,18 +73,6 @@ impl Foreign {
             }
         };
         computed.is_some_and(|computed| computed.as_slice().ct_eq(&self.digest).into())
-    }
-
-    /// Whether verifying it takes at least as long as `other`.
-    #[must_use]
-    pub fn costs_at_least(&self, other: &Self) -> bool {
-        self.scheme.cost() >= other.scheme.cost()
-    }
-
-    /// Whether verifying it takes as long as `other`.
-    #[must_use]
-    pub fn costs_like(&self, other: &Self) -> bool {
-        self.scheme == other.scheme
     }
 }
 

@@ -18,7 +18,7 @@ use quick_cache::unsync::Cache;
 use sha2::{Digest as _, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
-use super::{Rate, ThrottleConfig};
+use super::ThrottleConfig;
 use crate::clock::{Clock, Timestamp};
 
 mod meter;
@@ -28,7 +28,7 @@ mod sql;
 
 pub(super) use shared::Shared;
 
-use meter::Meter;
+use meter::{Limit, Meter};
 
 /// Counts failures.
 #[derive(Debug)]
@@ -83,13 +83,13 @@ impl Throttle {
     fn reserve_here(&self, user: &str, from: Origin, now: Timestamp) -> Result<Reservation<'_>, Wait> {
         let mut state = self.state();
         let claims = claims(user, from, state.config);
-        let wait = claims.iter().map(|claim| state.meter(claim.key).wait(claim.rate, now)).max();
+        let wait = claims.iter().map(|claim| state.meter(claim.key).wait(claim.limit, now)).max();
         match wait {
             Some(wait) if !wait.is_zero() => return Err(Wait(wait)),
             _ => {}
         }
         for claim in &claims {
-            let meter = state.meter(claim.key).after_one(claim.rate, now);
+            let meter = state.meter(claim.key).after_one(claim.limit, now);
             state.meters.insert(claim.key, meter);
         }
         Ok(Reservation { throttle: self, claims })
@@ -188,7 +188,7 @@ impl State {
 #[derive(Clone, Copy, Debug)]
 struct Claim {
     key: Key,
-    rate: Rate,
+    limit: Limit,
     reach: Reach,
 }
 
@@ -212,22 +212,18 @@ type Key = [u8; 16];
 
 fn claims(user: &str, from: Origin, config: ThrottleConfig) -> Vec<Claim> {
     let user = folded(user);
-    let narrow = |key| Claim { key, rate: config.per_account, reach: Reach::Narrow };
-    let wide = |key, rate| Claim { key, rate, reach: Reach::Wide };
+    let narrow = |key| Claim { key, limit: Limit::of(config.per_account), reach: Reach::Narrow };
+    let wide = |key, limit| Claim { key, limit, reach: Reach::Wide };
     match from {
         Origin::Known(device) => vec![narrow(key("device", &device.0, &user))],
+        // The account from everywhere: at most a hundred failures in a row by default, as NIST SP 800-63B-4,
+        // 3.2.2, has it.
         Origin::Stranger(address) => vec![
             narrow(key("network", &network(address), &user)),
-            wide(key("account", &[], &user), everywhere(config.per_account)),
-            wide(key("address", &subscriber(address), ""), config.per_address),
+            wide(key("account", &[], &user), Limit::tenfold(config.per_account)),
+            wide(key("address", &subscriber(address), ""), Limit::of(config.per_address)),
         ],
     }
-}
-
-/// The backstop of an account that is attacked from many networks: ten times as many failures in ten times
-/// the time (at most a hundred in a row by default, as NIST SP 800-63B-4, 3.2.2, has it).
-const fn everywhere(rate: Rate) -> Rate {
-    Rate { count: rate.count.saturating_mul(10), period: rate.period.saturating_mul(10) }
 }
 
 fn key(kind: &str, place: &[u8], user: &str) -> Key {
@@ -273,6 +269,7 @@ mod tests {
 
     use super::*;
     use crate::clock::ClockHand;
+    use crate::login::Rate;
 
     const CONFIG: ThrottleConfig = ThrottleConfig {
         per_account: Rate { count: 3, period: Duration::from_mins(3) },
@@ -308,6 +305,29 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_for_whose_failures() {
+        let device = || Origin::Known(DeviceId([1; 16]));
+        let table = [
+            ("alice", stranger("192.0.2.1"), true),
+            ("alice", stranger("192.0.2.200"), true),
+            (" ALICE", stranger("192.0.2.1"), true),
+            ("alice", stranger("::ffff:192.0.2.1"), true),
+            ("alice", stranger("192.0.3.1"), false),
+            ("alice", stranger("2001:db8::1"), false),
+            ("alice", device(), false),
+            ("bob", stranger("192.0.2.1"), false),
+            ("alice@example.com", stranger("192.0.2.1"), false),
+        ];
+        for (user, origin, waits) in table {
+            let (throttle, _) = throttle();
+            for _ in 0..3 {
+                assert!(fails(&throttle, "alice", "192.0.2.1"));
+            }
+            assert_eq!(reserve(&throttle, user, origin).is_err(), waits, "{user} {origin:?}");
+        }
+    }
+
+    #[test]
     fn an_account_that_is_attacked_from_many_networks_is_limited_at_last() {
         let (throttle, hand) = throttle();
         for number in 0..30_u8 {
@@ -317,6 +337,18 @@ mod tests {
         assert_eq!(refused, Some(Wait(Duration::from_secs(1))));
         hand.advance(Duration::from_secs(1));
         assert!(fails(&throttle, "alice", "192.0.2.1"));
+    }
+
+    #[test]
+    fn whoever_waits_at_one_limit_fills_no_other() {
+        let (throttle, _) = throttle();
+        for user in ["a", "b", "c", "d", "e", "f"] {
+            assert!(fails(&throttle, user, "192.0.2.1"));
+        }
+        for _ in 0..100 {
+            assert!(!fails(&throttle, "alice", "192.0.2.1"), "its address has failed too often");
+        }
+        assert!(fails(&throttle, "alice", "198.51.100.1"), "the account has not");
     }
 
     #[test]

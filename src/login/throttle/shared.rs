@@ -173,6 +173,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whoever_waits_at_one_limit_fills_no_other_in_redis() {
+        let server = Server::start();
+        let counters = in_redis(&server);
+        let (clock, hand) = Clock::movable();
+        let config = ThrottleConfig { per_address: Rate { count: 1, ..CONFIG.per_account }, ..CONFIG };
+        let mut tries = 0;
+        // Each gateway is new, so that none knows the wait without asking.
+        for _ in 0..60 {
+            let one = Throttle::new(config, clock.clone()).sharing(Shared::open(&counters).await);
+            tries += usize::from(one.reserve("alice", HOME).await.is_ok());
+            one.close().await;
+        }
+        assert_eq!(tries, 1, "the address has failed too often");
+        hand.advance(Duration::from_secs(1));
+        let other = throttle(&counters, &clock).await;
+        for network in 0..29 {
+            let from = Origin::Stranger(IpAddr::from([198, 51, network, 1]));
+            assert!(other.reserve("alice", from).await.is_ok(), "the account has failed once: {network}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_redis_that_is_down_leaves_each_gateway_counting_for_itself() {
         let mut server = Server::start();
         let (clock, _) = Clock::movable();

@@ -76,18 +76,18 @@ macro_rules! meters {
                     let locked = sqlx::query_as($sql.lock).bind(key()).fetch_one(&mut *transaction);
                     meters.push((*claim, from_columns(locked.await?)));
                 }
-                let waits = meters.iter().map(|(claim, meter)| meter.wait(claim.rate, now));
+                let waits = meters.iter().map(|(claim, meter)| meter.wait(claim.limit, now));
                 let wait = waits.max().unwrap_or_default();
                 if !wait.is_zero() {
                     transaction.rollback().await?;
                     return Ok(wait);
                 }
                 for (claim, meter) in meters {
-                    let meter = meter.after_one(claim.rate, now);
+                    let meter = meter.after_one(claim.limit, now);
                     let update = sqlx::query($sql.update)
                         .bind(i64::from(meter.failures))
                         .bind(meter.until.as_millis())
-                        .bind(expiry(meter, claim.rate))
+                        .bind(expiry(meter, claim.limit.rate))
                         .bind(claim.key.to_vec());
                     update.execute(&mut *transaction).await?;
                 }

@@ -25,8 +25,10 @@ function written({ id, rawId, type, response }) {
   return JSON.stringify({ id, rawId: text(rawId), type, response: Object.fromEntries(there), extensions: {} });
 }
 
+const cannot = !window.PublicKeyCredential;
+for (const told of document.querySelectorAll('[data-without-passkeys]')) told.hidden = !cannot;
 for (const form of document.querySelectorAll('form[data-passkey]')) {
-  if (!window.PublicKeyCredential) continue;
+  if (cannot) break;
   form.hidden = false;
   form.addEventListener('submit', async (event) => {
     if (form.elements.answer.value) return;

@@ -148,7 +148,7 @@ fn a_page_that_did_not_change_is_not_sent_again() {
 #[test]
 fn a_page_comes_whole_however_it_is_divided() {
     let house = House::with(|_| {
-        let pieces = PAGE.chars().map(|byte| format!("1\r\n{byte}\r\n")).collect::<String>();
+        let pieces = PAGE.chars().map(|byte| format!("1\r\n{byte}\r\n")).collect::<Vec<_>>().concat();
         format!(
             "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n{pieces}0\r\n\r\n"
         )

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::harness::Upload;
+use crate::harness::client::LOGOUT;
 
 #[test]
 fn a_form_that_needs_a_confirmation_goes_on_after_it() {
@@ -138,6 +139,27 @@ fn a_forged_press_of_the_button_sends_nothing() {
     let abroad = alice.ask("POST", &form.action).as_page().header("sec-fetch-site", "cross-site");
     assert_eq!(abroad.body(Upload::text(FORM)).send().status, 403);
     assert_eq!(alice.submit(&form, CONTINUE).status, 307);
+}
+
+#[test]
+fn a_form_that_passes_by_is_refused_by_its_head_and_not_kept_in_memory() {
+    let (_backend, gateway) = house();
+    let alice = gateway.visitor().over_h2().signed_in_as("alice");
+    let token = alice.page(LOGOUT).form().hidden_value("token");
+    let good = format!("{CONTINUE}?id=00&token={token}");
+    let stranger = gateway.visitor().over_h2();
+    let forged = format!("{CONTINUE}?id=00&token=AAAA");
+    for (sender, target, status) in [(&stranger, &good, 303), (&alice, &forged, 403)] {
+        let (body, pieces) = Upload::in_pieces();
+        pieces.send("text=typed");
+        let answer = sender.ask("POST", target).as_page().body(body).try_send();
+        assert_eq!(answer.map(|answer| answer.status), Ok(status), "before the body has ended");
+        drop(pieces);
+    }
+    for (size, status) in [(4 << 20, 404), ((4 << 20) + 1, 413)] {
+        let sent = alice.ask("POST", &good).as_page().body(Upload::Pattern(size)).send();
+        assert_eq!(sent.status, status, "{size}");
+    }
 }
 
 /// Sends a form as the page of an application does.

@@ -13,7 +13,7 @@ fn a_factor_is_asked_for_after_the_password_and_before_any_session() {
     assert_eq!((answer.status, answer.location()), (303, "/page?a=b"));
     assert_eq!(visitor.page("/page?a=b").status, 200);
     assert_eq!(visitor.page("/mfa").status, 200, "the factor of the login counts");
-    gateway.audited(event::FACTOR_SUCCESS);
+    assert_eq!(gateway.audited(event::FACTOR_SUCCESS)["address"], "127.0.0.1");
 }
 
 #[test]
@@ -82,11 +82,30 @@ fn a_recovery_code_signs_in_once() {
 }
 
 #[test]
+fn a_passkey_of_another_host_is_named_and_another_factor_offered_after_a_recovery_code() {
+    let (_backend, gateway) = house();
+    let (_, _, codes) = with_factor(&gateway, "alice");
+    let database = rusqlite::Connection::open(gateway.folder.path("users.db")).expect("a database");
+    let move_away = "UPDATE factors SET kind = 'passkey', credential = x'01', host = 'other.test'";
+    assert_eq!(database.execute(move_away, []).expect("a passkey"), 1);
+    let (visitor, page) = factor_page(&gateway, "alice");
+    assert!(page.text().contains("only where it was made: other.test."), "{}", page.text());
+    let answer = show_recovery(&visitor, &page, &codes[0]);
+    assert_eq!(answer.status, 303, "{}", answer.text());
+    assert!(answer.location().starts_with(FACTORS), "{}", answer.location());
+    let offer = visitor.page(answer.location()).text();
+    assert!(offer.contains("Set up a second factor that works here"), "{offer}");
+    assert!(offer.contains("href=\"&#x2f;page?a=b\"") && offer.contains("account/factors/totp"), "{offer}");
+    let page = visitor.page("/.vestibule/confirm?for=factor&next=/");
+    assert!(page.text().contains("other.test"), "{}", page.text());
+}
+
+#[test]
 fn what_the_password_proved_opens_no_other_door() {
     let backend = Backend::start();
     let limited = setup(&backend).set("session.max_per_user", "1").set("session.at_limit", "'refuse'");
     let gateway = Gateway::start(&limited);
-    let (_, phone, _) = with_factor(&gateway, "alice");
+    let (owner, phone, _) = with_factor(&gateway, "alice");
     let (visitor, page) = factor_page(&gateway, "alice");
     let proof = page.form_with("code").hidden_value("proof");
     let at_limit = show_code(&visitor, &page, &phone.next_code());
@@ -99,6 +118,33 @@ fn what_the_password_proved_opens_no_other_door() {
         "{}",
         answer.text()
     );
+    assert_eq!(owner.page("/").status, 200, "the password alone ends nobody's session");
+}
+
+#[test]
+fn what_a_password_proved_is_worth_nothing_after_the_password_was_changed() {
+    let (_backend, gateway) = house();
+    let (_, phone, _) = with_factor(&gateway, "alice");
+    let (visitor, page) = factor_page(&gateway, "alice");
+    let changed = gateway.folder.run_with_input(&["users", "passwd", "alice"], "another horse battery");
+    assert_eq!(changed.code, 0, "{}", changed.stderr);
+    let answer = show_code(&visitor, &page, &phone.next_code());
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    assert!(visitor.session_cookie().is_none());
+    let asked = visitor.try_login("/", "alice", "another horse battery");
+    assert_eq!(show_code(&visitor, &asked, &phone.code_at(0)).status, 303, "the code was not looked at");
+}
+
+#[test]
+fn a_login_that_waits_for_its_factor_begins_with_what_the_account_is_then() {
+    let (backend, gateway) = house();
+    let (_, phone, _) = with_factor(&gateway, "alice");
+    let (visitor, page) = factor_page(&gateway, "alice");
+    let edited = gateway.folder.run(&["users", "edit", "alice", "--group", "guests"]);
+    assert_eq!(edited.code, 0, "{}", edited.stderr);
+    assert_eq!(show_code(&visitor, &page, &phone.next_code()).status, 303);
+    assert_eq!(visitor.get("/").status, 200);
+    assert_eq!(backend.received().header("x-user-groups"), "guests");
 }
 
 #[test]

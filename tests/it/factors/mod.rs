@@ -6,6 +6,8 @@ mod continuing;
 mod continuing_elsewhere;
 mod gateways;
 mod login;
+#[cfg(feature = "passkeys")]
+mod passkeys;
 mod reset;
 
 use std::time::Duration;

@@ -3,7 +3,9 @@
 use super::*;
 use crate::harness::Folder;
 use crate::harness::assumptions::event;
+use crate::harness::eventually;
 use crate::harness::gateway::prepared;
+use crate::servers::redis::Redis;
 
 #[test]
 fn a_link_sets_a_password_once_and_takes_what_was_lost() {
@@ -26,6 +28,27 @@ fn a_link_sets_a_password_once_and_takes_what_was_lost() {
     assert_eq!(gateway.visitor().try_login("/", "alice", PASSWORD).status, 401);
     assert_eq!(gateway.visitor().try_login("/", "alice", NEW).status, 303, "without a factor");
     gateway.audited(event::ACCOUNT_RESET);
+}
+
+#[test]
+fn a_link_stays_good_while_the_sessions_of_its_user_cannot_be_ended() {
+    let mut redis = Redis::start();
+    let backend = Backend::start();
+    let gateway = Gateway::start(&setup(&backend).store(&redis.url()));
+    let (_, _, codes) = with_factor(&gateway, "alice");
+    let link = link(&gateway, &["--remove-factors"]);
+    let visitor = gateway.visitor();
+    let form = visitor.page(&link).form_to(RESET).fill_name("password", NEW).fill_name("again", NEW);
+    redis.kill();
+    assert_eq!(visitor.submit(&form, &link).status, 503);
+    redis.start_again();
+    gateway.advance(MINUTE);
+    eventually("a store that answers", || (gateway.admin("/ready").status == 200).then_some(()));
+    let (asked, page) = factor_page(&gateway, "alice");
+    assert_eq!(show_recovery(&asked, &page, &codes[0]).status, 303, "nothing was changed");
+    assert_eq!(visitor.submit(&form, &link).status, 303);
+    assert!(asked.page("/").asks_login());
+    assert_eq!(gateway.visitor().try_login("/", "alice", NEW).status, 303);
 }
 
 #[test]

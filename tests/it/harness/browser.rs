@@ -53,6 +53,19 @@ impl Stage {
         Self::with(noted().set("session.idle", "'1h'").set("session.absolute", "'1h'"))
     }
 
+    /// In the clothes of a deployer.
+    pub(crate) fn dressed() -> Self {
+        let links =
+            "[{ text = 'Imprint', url = '/imprint' }, { text = 'Help', url = 'mailto:help@example.com' }]";
+        Self::with(
+            Setup::new()
+                .set("portal.branding.name", "'Wonderland Library'")
+                .set("portal.branding.accent", "'#7a1f5c'")
+                .set("portal.branding.lead", "'Readers sign in with the number on their card.'")
+                .set("portal.branding.link", links),
+        )
+    }
+
     fn with(setup: Setup) -> Self {
         let (legacy, socket) = (Legacy::start(), LegacySocket::start());
         let setup = setup
@@ -64,7 +77,12 @@ impl Stage {
             .route("path = '/broken'; upstream = 'broken'; access = 'login'")
             .route("path = '/builtin'; upstream = 'builtin'; access = 'login'")
             .route("path = '/admin'; upstream = 'app'; access = 'login'; groups = ['admin']")
-            .person(Person::named("alice").in_group("staff").called("Alice Liddell"));
+            .route("path = '/works'; upstream = 'app'; access = 'login'; maintenance = true")
+            .person(Person::named("alice").in_group("staff").called("Alice Liddell"))
+            .person(Person::named("bob"))
+            .set("admin.groups", "['support']")
+            .person(Person::named("carol"))
+            .person(Person::named("dora").in_group("support"));
         let gateway = Gateway::start(&setup);
         let control = Control::start(gateway.clock_hand());
         Self { gateway, control, _legacy: legacy, _socket: socket }
@@ -76,7 +94,8 @@ impl Stage {
         let mut node = Command::new("node");
         node.arg(tests().join("browser").join(script));
         node.args(before).args([self.gateway.url(), self.control.url()]).args(after);
-        let finished = finish(node.env("VESTIBULE_TEST_PASSWORD", PASSWORD), "");
+        node.env("VESTIBULE_TEST_PASSWORD", PASSWORD).env("VESTIBULE_TEST_RESET", self.link_for("carol"));
+        let finished = finish(&mut node, "");
         assert!(finished.code == 0, "{}{}", finished.stdout, finished.stderr);
         finished.stdout
     }
@@ -88,7 +107,20 @@ fn noted() -> Setup {
     Setup::new().route(route).person(Person::named("ada"))
 }
 
-/// `POST /advance?seconds=N` on a free port.
+impl Stage {
+    /// Path and query of the link that an administrator gives to somebody who lost everything.
+    fn link_for(&self, user: &str) -> String {
+        let made =
+            self.gateway.folder.run(&["users", "reset", user, "--host", "localhost", "--expires", "24h"]);
+        let link =
+            made.stdout.split_whitespace().find(|word| word.starts_with("https://")).unwrap_or_default();
+        link.trim_start_matches("https://")
+            .split_once('/')
+            .map_or(String::new(), |(_, path)| format!("/{path}"))
+    }
+}
+
+/// `POST /advance?seconds=N` and `GET /now` on a free port.
 pub(crate) struct Control {
     address: SocketAddr,
     is_over: Arc<AtomicBool>,
@@ -128,12 +160,11 @@ fn serve(mut stream: TcpStream, hand: &ClockHand) {
     let request = lines.next().unwrap_or_default();
     let _head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
     let seconds = request.split("seconds=").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
-    let status = match seconds {
-        Some(seconds) => {
-            hand.advance(Duration::from_secs(seconds));
-            "204 No Content"
-        }
-        None => "404 Not Found",
-    };
-    let _gone = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    if let Some(seconds) = seconds {
+        hand.advance(Duration::from_secs(seconds));
+    }
+    let now = hand.now().as_millis().to_string();
+    let length = now.len();
+    let _gone =
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{now}");
 }

@@ -156,6 +156,11 @@ impl Client {
         self.cookie(SESSION_COOKIE)
     }
 
+    /// The names of all its cookies.
+    pub(crate) fn cookie_names(&self) -> Vec<String> {
+        self.cookies.borrow().keys().cloned().collect()
+    }
+
     pub(crate) fn put_cookie(&self, name: &str, value: &str) {
         self.cookies.borrow_mut().insert(name.to_owned(), value.to_owned());
     }
@@ -286,6 +291,11 @@ impl Client {
             } else {
                 cookies.insert(name.to_owned(), value.to_owned());
             }
+        }
+        // Browsers do this last: what the same answer sets is gone, too.
+        let cleared = headers.get("clear-site-data").and_then(|value| value.to_str().ok());
+        if cleared.is_some_and(|what| what.contains("\"cookies\"") || what.contains("\"*\"")) {
+            cookies.clear();
         }
     }
 

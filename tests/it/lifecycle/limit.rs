@@ -147,14 +147,14 @@ fn users_see_their_sessions_and_end_others_of_them() {
     let ada = gateway.visitor().signed_in_as("ada");
     let [here, there, elsewhere] = [(); 3].map(|()| gateway.visitor().signed_in_as("alice"));
     let page = here.page(ACCOUNT);
-    for part in ["Firefox on Linux", "Last seen 2 hours ago", "This one", "Sign out everywhere else"] {
+    for part in ["Firefox on Linux", "Last seen 2 hours ago", "This device", "Sign out everywhere else"] {
         assert!(page.text().contains(part), "{part} in {}", page.text());
     }
     let oldest = page.form_to(OWN).choices("end").pop().expect("a session");
     let answer = here.submit(&page.form_to(OWN).choose("end", &oldest), ACCOUNT);
     assert_eq!((answer.status, answer.location()), (303, "/.vestibule/account?reason=ended"));
     let page = here.page(answer.location());
-    assert!(page.text().contains("You are signed out there."), "{}", page.text());
+    assert!(page.text().contains("You are signed out on the devices that you chose."), "{}", page.text());
     let live = || [&at_home, &here, &there, &elsewhere, &ada].map(|browser| browser.get("/").status == 200);
     assert_eq!(live(), [false, true, true, true, true]);
     let forged = here.page(ACCOUNT).form_to(OWN).without_hidden().choose("all", "yes");
