@@ -205,7 +205,7 @@ impl Gateway {
         if let Some(page) = snapshot.portal_page(canonical.path()) {
             record.outcome = Outcome::Portal;
             let answer = match page.strip_prefix(explanation_page::FOLDER) {
-                Some(id) => self.show_explanation(snapshot, id, &canonical, request, record).await,
+                Some(id) => Box::pin(self.show_explanation(snapshot, id, &canonical, request, record)).await,
                 None => Box::pin(self.portal_page(page, &canonical, request, record)).await,
             };
             return answer.map(Answered::Own);

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { authenticator, signOut } from './passkeys.mjs';
-import { LOGIN, Stage, pathOf, signIn, submitLogin } from './stage.mjs';
+import { LOGIN, pathOf, play, signIn, submitLogin } from './stage.mjs';
 
 const steps = {
   // The application is there, behind a login.
@@ -36,13 +36,4 @@ const steps = {
 };
 
 const [step, base] = process.argv.slice(2);
-const stage = await Stage.open(base);
-try {
-  await steps[step](stage);
-  console.log('ok');
-} catch (error) {
-  console.log(`FAILED: ${error.stack ?? error}`);
-  process.exitCode = 1;
-} finally {
-  await stage.close();
-}
+await play(steps[step], base);

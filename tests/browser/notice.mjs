@@ -3,6 +3,7 @@
 // `/noted` leads to the application, with the expiry notice on its pages.
 
 import assert from 'node:assert/strict';
+import { complaints } from './pages.mjs';
 import { LOGIN, LOGOUT, field, pathOf, signIn, submitLogin } from './stage.mjs';
 
 const MINUTE = 60;
@@ -15,6 +16,10 @@ export const noticeFlows = {
     await pass(stage, visitor, MINUTE + 30);
     await dialog(page).getByRole('heading', { name: 'Are you still there?' }).waitFor();
     assert.match(await dialog(page).getByRole('timer').textContent(), /^1:[0-3]\d$/);
+    for (const colorScheme of ['light', 'dark']) {
+      await page.emulateMedia({ colorScheme });
+      assert.deepEqual(await complaints(page, 'vestibule-notice'), [], colorScheme);
+    }
     await dialog(page).getByRole('button', { name: 'Stay signed in' }).click();
     await dialog(page).waitFor({ state: 'detached' });
     await pass(stage, visitor, 20 * MINUTE);

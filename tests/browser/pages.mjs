@@ -238,10 +238,10 @@ async function check(stage, reaches) {
   }
 }
 
-// What axe-core finds.
-async function complaints(page) {
+// What axe-core finds on a page, or in a part of it.
+export async function complaints(page, part = 'html') {
   await page.evaluate(await axe);
-  const { violations } = await page.evaluate(() => window.axe.run());
+  const { violations } = await page.evaluate((selector) => window.axe.run(selector), part);
   return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(' ')}`);
 }
 

@@ -5,7 +5,7 @@ import { fragmentFlows } from './fragments.mjs';
 import { noticeFlows } from './notice.mjs';
 import { pageFlows } from './pages.mjs';
 import { passkeyFlows } from './passkeys.mjs';
-import { Stage } from './stage.mjs';
+import { play } from './stage.mjs';
 
 const flows = { ...ordinary, ...fragmentFlows, ...pageFlows, ...passkeyFlows, ...noticeFlows };
 const [name, base, control] = process.argv.slice(2);
@@ -18,13 +18,4 @@ if (!Object.hasOwn(flows, name) || !base) {
   process.exit(2);
 }
 
-const stage = await Stage.open(base, control);
-try {
-  await flows[name](stage);
-  console.log('ok');
-} catch (error) {
-  console.log(`FAILED: ${error.stack ?? error}`);
-  process.exitCode = 1;
-} finally {
-  await stage.close();
-}
+await play(flows[name], base, control);

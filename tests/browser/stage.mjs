@@ -89,6 +89,20 @@ export async function submitLogin(page, { user = USER, password = PASSWORD, reme
   return answer;
 }
 
+// Plays a scene before a gateway; prints `ok` or `FAILED: why`.
+export async function play(scene, base, control) {
+  const stage = await Stage.open(base, control);
+  try {
+    await scene(stage);
+    console.log('ok');
+  } catch (error) {
+    console.log(`FAILED: ${error.stack ?? error}`);
+    process.exitCode = 1;
+  } finally {
+    await stage.close();
+  }
+}
+
 // Goes to `path`, signs in on the way and comes back to it.
 export async function signIn(page, path = '/', options = {}) {
   await page.goto(path);

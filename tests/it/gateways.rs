@@ -8,7 +8,7 @@ use crate::harness::assumptions::event;
 use crate::harness::backend::HELLO;
 use crate::harness::client::SESSION_COOKIE;
 use crate::harness::websocket::{Message, WebSocket};
-use crate::harness::{After, Answer, Backend, Client, Gateway, Setup, eventually, time_until};
+use crate::harness::{After, Answer, Backend, Client, Gateway, Pair, Setup, eventually, time_until};
 use crate::servers::mariadb::MariaDb;
 use crate::servers::memcached::Memcached;
 use crate::servers::postgres::Postgres;
@@ -17,31 +17,31 @@ use crate::servers::redis::Redis;
 #[test]
 fn over_redis_an_end_at_one_gateway_bites_at_the_other_at_once() {
     let redis = Redis::start();
-    ends_bite_at_once(&Pair::over(&redis.url()));
+    ends_bite_at_once(&pair_over(&redis.url()));
 }
 
 #[test]
 fn over_postgresql_an_end_at_one_gateway_bites_at_the_other_at_once() {
     let postgres = Postgres::start();
-    ends_bite_at_once(&Pair::over(&postgres.url()));
+    ends_bite_at_once(&pair_over(&postgres.url()));
 }
 
 #[test]
 fn over_mariadb_an_end_at_one_gateway_is_known_at_the_other_after_the_time_to_ask_again() {
     let mariadb = MariaDb::start();
-    ends_are_known_when_it_asks_again(&Pair::over(&mariadb.url()));
+    ends_are_known_when_it_asks_again(&pair_over(&mariadb.url()));
 }
 
 #[test]
 fn over_memcached_an_end_at_one_gateway_is_known_at_the_other_after_the_time_to_ask_again() {
     let memcached = Memcached::start();
-    ends_are_known_when_it_asks_again(&Pair::over(&format!("memcached://{}", memcached.address())));
+    ends_are_known_when_it_asks_again(&pair_over(&format!("memcached://{}", memcached.address())));
 }
 
 #[test]
 fn a_thousand_requests_of_warm_sessions_read_nothing_from_redis() {
     let redis = Redis::start();
-    let pair = Pair::over(&redis.url());
+    let pair = pair_over(&redis.url());
     let visitors: Vec<Client> = (0..4).map(|_| pair.one.visitor().signed_in_as("alice")).collect();
     for visitor in &visitors {
         is_kept_without_asking(&redis, &pair.one, visitor);
@@ -61,7 +61,7 @@ fn a_thousand_requests_of_warm_sessions_read_nothing_from_redis() {
 #[test]
 fn a_cold_session_costs_one_round_trip_to_redis() {
     let redis = Redis::start();
-    let pair = Pair::over(&redis.url());
+    let pair = pair_over(&redis.url());
     // The first to come brings the script.
     let first = pair.elsewhere(&pair.one.visitor().signed_in_as("ada"));
     assert_eq!(first.get("/").status, 200);
@@ -77,7 +77,7 @@ fn a_cold_session_costs_one_round_trip_to_redis() {
 #[test]
 fn a_token_that_one_gateway_gave_is_good_at_the_other() {
     let redis = Redis::start();
-    let pair = Pair::over(&redis.url());
+    let pair = pair_over(&redis.url());
     let alice = pair.one.visitor().signed_in_as("alice");
     let (first, elsewhere) = (alice.session_cookie(), pair.elsewhere(&alice));
     assert_eq!(elsewhere.get("/").status, 200);
@@ -95,7 +95,7 @@ fn a_token_that_one_gateway_gave_is_good_at_the_other() {
 #[test]
 fn a_token_that_was_replaced_at_one_gateway_ends_the_session_when_it_is_shown_at_the_other() {
     let redis = Redis::start();
-    let pair = Pair::over(&redis.url());
+    let pair = pair_over(&redis.url());
     let alice = pair.one.visitor().signed_in_as("alice");
     let stolen = alice.session_line();
     let thief = || pair.two.visitor().ask("GET", "/").header("cookie", &stolen).send().status;
@@ -112,32 +112,12 @@ fn a_token_that_was_replaced_at_one_gateway_ends_the_session_when_it_is_shown_at
     eventually("the end for everybody", || (alice.get("/").status == 401).then_some(()));
 }
 
-/// Two gateways of one service, each with its own clock and accounts.
-struct Pair {
-    one: Gateway,
-    two: Gateway,
-    backend: Backend,
-}
-
-impl Pair {
-    #[track_caller]
-    fn over(store: &str) -> Self {
-        let backend = web_and_sockets();
-        let setup = Setup::in_front_of(&backend.url()).store(store).set("session.max_per_user", "0");
-        let one = Gateway::start(&setup);
-        let two = one.twin(&setup);
-        Self { one, two, backend }
-    }
-
-    fn advance(&self, by: Duration) {
-        self.one.advance(by);
-        self.two.advance(by);
-    }
-
-    /// The same browser on a connection to the second gateway.
-    fn elsewhere(&self, visitor: &Client) -> Client {
-        visitor.moved_to(self.two.address())
-    }
+/// Two gateways over `store`, each with its own accounts.
+#[track_caller]
+fn pair_over(store: &str) -> Pair {
+    let backend = web_and_sockets();
+    let setup = Setup::in_front_of(&backend.url()).store(store).set("session.max_per_user", "0");
+    Pair::start(&setup, backend)
 }
 
 /// Three times each; the machine may be busy for a moment, but not most of the time.

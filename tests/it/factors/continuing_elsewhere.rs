@@ -2,6 +2,7 @@
 
 use super::continuing::{CONTINUE, FORM, send};
 use super::*;
+use crate::harness::Pair;
 use crate::servers::mariadb::MariaDb;
 use crate::servers::postgres::Postgres;
 use crate::servers::redis::Redis;
@@ -27,7 +28,7 @@ fn over_mariadb_a_form_goes_on_at_whichever_gateway() {
 #[test]
 fn nothing_that_was_typed_can_be_read_where_gateways_meet() {
     let server = Postgres::start();
-    let pair = Pair::over(&server.url());
+    let pair = pair_over(&server.url());
     let alice = pair.one.visitor().signed_in_as("alice");
     pair.advance(5 * MINUTE);
     send(&alice, "/fresh", FORM);
@@ -38,7 +39,7 @@ fn nothing_that_was_typed_can_be_read_where_gateways_meet() {
 
 #[track_caller]
 fn a_form_goes_on_at_whichever_gateway(store: &str) {
-    let pair = Pair::over(store);
+    let pair = pair_over(store);
     a_form_of_an_expired_session_is_kept_by_the_gateway_that_never_saw_its_author(&pair);
     a_button_that_is_pressed_at_both_at_once_sends_once(&pair);
     a_form_outlives_the_gateway_that_kept_it(pair);
@@ -98,25 +99,9 @@ fn a_form_outlives_the_gateway_that_kept_it(pair: Pair) {
     assert_eq!(alice.submit(&form, CONTINUE).status, 404, "once");
 }
 
-/// Two gateways of one service, each with its own clock and accounts.
-struct Pair {
-    one: Gateway,
-    two: Gateway,
-    backend: Backend,
-}
-
-impl Pair {
-    #[track_caller]
-    fn over(store: &str) -> Self {
-        let backend = Backend::start();
-        let setup = setup(&backend).store(store);
-        let one = Gateway::start(&setup);
-        let two = one.twin(&setup);
-        Self { one, two, backend }
-    }
-
-    fn advance(&self, by: Duration) {
-        self.one.advance(by);
-        self.two.advance(by);
-    }
+/// Two gateways over `store`, each with its own accounts.
+#[track_caller]
+fn pair_over(store: &str) -> Pair {
+    let backend = Backend::start();
+    Pair::start(&setup(&backend).store(store), backend)
 }

@@ -1,21 +1,21 @@
 //! Two gateways that know the same people: what somebody has at one, they have at the other.
 
 use super::*;
-use crate::harness::Folder;
 use crate::harness::gateway::prepared;
+use crate::harness::{Folder, Pair};
 use crate::servers::mariadb::MariaDb;
 use crate::servers::postgres::Postgres;
 
 #[test]
 fn over_postgresql_gateways_know_the_same_factors() {
     let server = Postgres::start();
-    factors_are_shared_by(&Pair::over(&server.url()));
+    factors_are_shared_by(&pair_over(&server.url()));
 }
 
 #[test]
 fn over_mariadb_gateways_know_the_same_factors() {
     let server = MariaDb::start();
-    factors_are_shared_by(&Pair::over(&server.url()));
+    factors_are_shared_by(&pair_over(&server.url()));
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn people_who_are_declared_in_a_file_have_their_factors_in_the_database_that_is_
     for folder in [&folder, &twin] {
         folder.write("users.toml", &people.concat());
     }
-    let pair = Pair { one: Gateway::start_in(folder), two: Gateway::start_in(twin), _backend: backend };
+    let pair = Pair { one: Gateway::start_in(folder), two: Gateway::start_in(twin), backend };
     codes_are_shared_by(&pair);
     assert!(!pair.one.folder.path("factors.db").exists());
     assert_eq!(server.query("SELECT part, version FROM vestibule_schema"), "second factors|1");
@@ -63,7 +63,7 @@ fn nobody_is_let_in_by_the_password_alone_while_factors_cannot_be_read() {
 fn a_gateway_starts_while_the_database_of_its_factors_is_down() {
     let mut server = Postgres::start();
     server.stop();
-    let pair = Pair::of_nobody(&server.url());
+    let pair = pair_of_nobody(&server.url());
     assert_eq!(pair.one.visitor().try_login("/", "alice", PASSWORD).status, 503);
     server.start_again();
     add(&pair.one.folder, "alice");
@@ -84,7 +84,7 @@ fn factors_are_shared_by(pair: &Pair) {
 fn codes_are_shared_by(pair: &Pair) -> (Phone, Vec<String>) {
     let (_, phone, codes) = with_factor(&pair.one, "alice");
     let (visitor, page) = factor_page(&pair.two, "alice");
-    let code = pair.next_code(&phone);
+    let code = next_code(pair, &phone);
     assert_eq!(show_code(&visitor, &page, &code).status, 303);
     assert_eq!(visitor.page("/mfa").status, 200, "the factor counts at the gateway that saw it");
     let (visitor, page) = factor_page(&pair.one, "alice");
@@ -102,7 +102,7 @@ fn codes_are_shared_by(pair: &Pair) -> (Phone, Vec<String>) {
 fn a_code_that_is_typed_at_both_at_once_signs_in_once(pair: &Pair, phone: &Phone) {
     for _ in 0..3 {
         let pages = [&pair.one, &pair.two].map(|gateway| factor_page(gateway, "alice"));
-        let code = pair.next_code(phone);
+        let code = next_code(pair, phone);
         let shown = std::thread::scope(|scope| {
             let showing = pages.map(|(visitor, page)| {
                 let code = &code;
@@ -126,7 +126,7 @@ fn a_link_from_one_serves_at_the_other(pair: &Pair, phone: &Phone, codes: &[Stri
     let form = visitor.page(link).form_to(RESET).fill_name("password", NEW).fill_name("again", NEW);
     assert_eq!(visitor.submit(&form, link).status, 303);
     assert_eq!(pair.one.visitor().page(link).status, 404, "once");
-    assert_ne!(show_code(&waiting, &page, &pair.next_code(phone)).status, 303);
+    assert_ne!(show_code(&waiting, &page, &next_code(pair, phone)).status, 303);
     assert_ne!(show_recovery(&waiting, &page, &codes[2]).status, 303);
     assert_eq!(pair.one.visitor().try_login("/", "alice", NEW).status, 303, "without a factor");
 }
@@ -139,38 +139,27 @@ fn nothing_outlives_an_account(pair: &Pair) {
     assert_eq!(pair.one.visitor().try_login("/", "ada", PASSWORD).status, 303, "she has no factor");
 }
 
-/// Two gateways of one service, each with its own clock.
-struct Pair {
-    one: Gateway,
-    two: Gateway,
-    _backend: Backend,
+/// Two gateways with the accounts in the database at `url`: Alice's and Ada's.
+#[track_caller]
+fn pair_over(url: &str) -> Pair {
+    let pair = pair_of_nobody(url);
+    for name in ["alice", "ada"] {
+        add(&pair.one.folder, name);
+    }
+    pair
 }
 
-impl Pair {
-    /// Alice and Ada have accounts in the database at `url`.
-    #[track_caller]
-    fn over(url: &str) -> Self {
-        let pair = Self::of_nobody(url);
-        for name in ["alice", "ada"] {
-            add(&pair.one.folder, name);
-        }
-        pair
-    }
+#[track_caller]
+fn pair_of_nobody(url: &str) -> Pair {
+    let backend = Backend::start();
+    let setup = setup(&backend).set("login.password.users", &format!("'{url}'"));
+    Pair::start(&setup, backend)
+}
 
-    #[track_caller]
-    fn of_nobody(url: &str) -> Self {
-        let backend = Backend::start();
-        let setup = setup(&backend).set("login.password.users", &format!("'{url}'"));
-        let one = Gateway::start(&setup);
-        let two = one.twin(&setup);
-        Self { one, two, _backend: backend }
-    }
-
-    /// A code that was used at neither.
-    fn next_code(&self, phone: &Phone) -> String {
-        self.two.advance(STEP);
-        phone.next_code()
-    }
+/// A code that was used at neither.
+fn next_code(pair: &Pair, phone: &Phone) -> String {
+    pair.two.advance(STEP);
+    phone.next_code()
 }
 
 #[track_caller]
