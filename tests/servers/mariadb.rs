@@ -21,10 +21,13 @@ impl MariaDb {
         let made = as_nobody("mariadb-install-db")
             .args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"])
             .arg(format!("--datadir={}", data.display()))
+            // In a folder for all, one that starts deletes the temporary tables of the others.
+            .arg(format!("--tmpdir={}", folder.path().display()))
             .current_dir(folder.path())
             .output()
             .expect("mariadb-install-db");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+        let printed = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(made.status.success(), "{}{}", printed(&made.stderr), printed(&made.stdout));
         std::fs::write(folder.path().join("first.sql"), FIRST).expect("a file");
         let port = free_port();
         let server = Server::start(&mut command(port, folder.path()), folder);
