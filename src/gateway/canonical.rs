@@ -206,7 +206,9 @@ fn canonical_target(target: &PathAndQuery) -> Result<(PathAndQuery, Option<Ambig
     if !path.starts_with('/') {
         return Err(Malformed::Target);
     }
-    if is_plain(path) {
+    // Behind an authority the path may be left out, which means `/` (RFC 9110 section 4.2.3).
+    let is_written = target.as_str().starts_with('/');
+    if is_written && is_plain(path) {
         return Ok((target.clone(), None));
     }
     let (decoded, ambiguity) = decode_unreserved(path)?;
@@ -330,6 +332,13 @@ mod tests {
         assert_eq!((it.host(), it.path()), ("wiki.example.com", "/a/b.html"));
         assert_eq!(it.authority, "wiki.example.com:8443");
         assert_eq!((it.target.as_str(), it.ambiguity), ("/a/b.html?x=%2F&y=a;b//", None));
+    }
+
+    #[test]
+    fn a_path_that_is_left_out_is_written() {
+        for (target, written) in [("http://a.example?x=/y", "/?x=/y"), ("http://a.example", "/")] {
+            assert_eq!(canonical("a.example", target).unwrap().target.as_str(), written);
+        }
     }
 
     #[test]
