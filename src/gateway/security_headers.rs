@@ -6,7 +6,8 @@
 //!
 //! Invariant: no name of the set stands twice in a response that leaves the gateway.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::header::{self, Entry};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{HeadersConfig, Profile};
 
@@ -68,10 +69,15 @@ impl SecurityHeaders {
                 .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("frame-ancestors 'self'"));
         }
         for (name, value) in &COMPATIBLE {
-            let mut present = headers.get_all(name).iter();
-            // Two values have no single reading: ours takes their place.
-            if present.next().is_none() || present.next().is_some() {
-                headers.insert(name, value.clone());
+            match headers.entry(name) {
+                Entry::Vacant(place) => {
+                    place.insert(value.clone());
+                }
+                // Two values have no single reading: ours takes their place.
+                Entry::Occupied(mut place) if place.iter().nth(1).is_some() => {
+                    place.insert(value.clone());
+                }
+                Entry::Occupied(_) => {}
             }
         }
     }
