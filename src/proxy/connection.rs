@@ -1,39 +1,33 @@
 //! One connection to a backend: opening it, and the socket that carries its slot.
 //!
-//! Leaves HTTP/2 to [`super::multiplex`]. Invariant: a slot lives exactly as long as the socket it was taken for, also when the socket
-//! becomes a tunnel.
+//! Leaves the protocols to [`super::http1`] and [`super::multiplex`]. Invariant: a slot lives exactly as long as
+//! the socket it was taken for, also when the socket becomes a tunnel.
 
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
-use futures_util::future::Either;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::uri::Scheme;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::timeout;
-use tracing::debug;
 
+use super::ForwardError;
 use super::host_name::no_address;
-use super::multiplex::{Failure, Multiplexed, Place};
+use super::http1;
+use super::multiplex::{Multiplexed, Place};
 use super::server::{Server, Speech};
 use super::stall::StallTimer;
 use super::stream::Stream;
 use super::upgrade::Switch;
-use super::upload::RequestBody;
 use super::upstream::{Slot, Upstream};
-use super::{ForwardError, ResponseFault};
 
-/// A connection to a backend as one request has it, driven by tasks of its own.
+/// A connection to a backend as one request has it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) sender: Sender,
+    pub(super) line: Line,
     /// Used by one request after the other, so that none registers a timer of its own.
     pub(super) timer: StallTimer,
 }
@@ -41,72 +35,29 @@ pub(super) struct Connection {
 impl Connection {
     /// Room on a connection that others use too.
     pub(super) fn shared(place: Place) -> Self {
-        Self { sender: Sender::Shared(Rc::new(place)), timer: StallTimer::default() }
+        Self { line: Line::Shared(Rc::new(place)), timer: StallTimer::default() }
     }
 
-    fn own(sender: SendRequest<RequestBody>) -> Self {
-        Self { sender: Sender::Own(sender), timer: StallTimer::default() }
-    }
-}
-
-/// Takes requests for a connection.
-#[derive(Debug)]
-pub(super) enum Sender {
-    /// HTTP/1.1: one request at a time.
-    Own(SendRequest<RequestBody>),
-    /// HTTP/2: this request's place on it.
-    Shared(Rc<Place>),
-}
-
-impl Sender {
-    pub(super) const fn wire(&self) -> Wire {
-        match self {
-            Self::Own(_) => Wire::Http1,
-            Self::Shared(_) => Wire::Http2,
-        }
+    fn own(socket: Socket) -> Self {
+        Self { line: Line::Own(Box::new(http1::Connection::new(socket))), timer: StallTimer::default() }
     }
 
     /// Whether it is a connection of its own that can take a request.
-    pub(super) fn is_ready(&self) -> bool {
-        match self {
-            Self::Own(sender) => sender.is_ready(),
-            Self::Shared(_) => false,
+    pub(super) fn is_ready(&mut self) -> bool {
+        match &mut self.line {
+            Line::Own(connection) => connection.is_ready(),
+            Line::Shared(_) => false,
         }
     }
+}
 
-    /// Whether there is nothing to keep for another request.
-    pub(super) fn is_closed(&self) -> bool {
-        match self {
-            Self::Own(sender) => sender.is_closed(),
-            Self::Shared(_) => true,
-        }
-    }
-
-    /// Ready when a connection of its own can take a request; false when it never will.
-    pub(super) async fn becomes_ready(&mut self) -> bool {
-        match self {
-            Self::Own(sender) => sender.ready().await.is_ok(),
-            Self::Shared(_) => false,
-        }
-    }
-
-    /// Notes that the request waited for its answer in vain.
-    pub(super) fn timed_out(&self) {
-        if let Self::Shared(place) = self {
-            place.timed_out();
-        }
-    }
-
-    /// Sends the request.
-    pub(super) fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, Failure>> + use<> {
-        match self {
-            Self::Own(sender) => Either::Left(sender.try_send_request(request)),
-            Self::Shared(place) => Either::Right(place.send(request)),
-        }
-    }
+/// Where a request goes.
+#[derive(Debug)]
+pub(super) enum Line {
+    /// HTTP/1.1: one request at a time.
+    Own(Box<http1::Connection>),
+    /// HTTP/2: this request's place on a connection.
+    Shared(Rc<Place>),
 }
 
 /// Which protocol a connection speaks.
@@ -137,26 +88,18 @@ impl Opened {
             let socket = Socket { stream, _slot: slot };
             match wire {
                 Wire::Http1 => Ok(Err(socket)),
-                Wire::Http2 => Multiplexed::open(socket, Rc::clone(news)).await.map(Ok),
+                Wire::Http2 => {
+                    let scheme = if server.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
+                    Multiplexed::open(socket, scheme, Rc::clone(news)).await.map(Ok)
+                }
             }
             .map_err(ForwardError::Connect)
         });
         match opening.await.map_err(|_| ForwardError::ConnectTimeout)?? {
             Ok(shared) => Ok(Self::Shared(shared)),
-            Err(socket) => speak_http1(socket).await.map(Self::Own),
+            Err(socket) => Ok(Self::Own(Connection::own(socket))),
         }
     }
-}
-
-async fn speak_http1(socket: Socket) -> Result<Connection, ForwardError> {
-    let (sender, connection) =
-        settings().handshake(TokioIo::new(socket)).await.map_err(ResponseFault::Broken)?;
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            debug!(%error, "backend connection ended");
-        }
-    });
-    Ok(Connection::own(sender))
 }
 
 /// The bytes of a connection to a backend, and its slot.
@@ -169,6 +112,16 @@ impl Socket {
     /// Lets the connection break when the other end does not take for a while what it was sent.
     pub(super) fn give_up_lost_bytes(&self) -> io::Result<()> {
         self.stream.give_up_lost_bytes()
+    }
+}
+
+impl Drop for Socket {
+    /// Says goodbye over TLS, as far as there is room for that: a server takes a connection that just ends for cut
+    /// (RFC 8446 section 6.1).
+    fn drop(&mut self) {
+        if let Stream::Tls(tls) = &mut self.stream {
+            let _said = Pin::new(tls).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
     }
 }
 
@@ -248,16 +201,3 @@ fn agreed(server: &Server, stream: &Stream, switch: Switch) -> io::Result<Wire> 
     }
     Ok(wire)
 }
-
-/// Bounds for what a backend may make us keep in memory.
-fn settings() -> http1::Builder {
-    let mut settings = http1::Builder::new();
-    settings.max_buf_size(BUFFER).max_header_size(HEAD);
-    settings
-}
-
-/// The greatest read buffer of one connection, in bytes.
-const BUFFER: usize = 128 * 1024;
-
-/// The greatest response head, and the greatest trailer section, in bytes.
-const HEAD: usize = 64 * 1024;

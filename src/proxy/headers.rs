@@ -1,7 +1,7 @@
 //! The header sections of a request and a response, as an intermediary has to change them.
 //!
-//! Leaves the identity headers and the session cookie to the gateway, framing to hyper. Invariant:
-//! what a client names in `Connection` is removed before anything of ours is set, and nothing that is
+//! Leaves the identity headers and the session cookie to the gateway, the framing of requests to
+//! [`super::shape`]. Invariant: what a client names in `Connection` is removed before anything of ours is set, and nothing that is
 //! named there is heeded later.
 
 use std::net::IpAddr;
@@ -38,23 +38,40 @@ pub struct Forwarded<'a> {
 /// A complete request to switch to the WebSocket protocol stays, as exactly `Connection: upgrade`
 /// and `Upgrade: websocket`; so does the option `trailers` of `TE`. Calling it twice changes nothing.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    // Without one of them there is nothing to do.
-    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
-        return;
-    }
-    let upgrade = names_websocket(headers);
-    let trailers = list_has(headers, &TE, b"trailers");
-    remove_named(headers);
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
-    if upgrade {
+    let asked = remove_hop_by_hop(headers);
+    if asked.websocket {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     }
-    if trailers {
+    if asked.trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// What hop-by-hop fields asked for that an intermediary can pass on.
+#[derive(Default)]
+struct Asked {
+    websocket: bool,
+    trailers: bool,
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) -> Asked {
+    let mut present = HOP_BY_HOP.each_ref().map(|_| false);
+    for name in headers.keys() {
+        for (hop_by_hop, is_present) in HOP_BY_HOP.iter().zip(&mut present) {
+            *is_present |= hop_by_hop == name;
+        }
+    }
+    if !present.contains(&true) {
+        return Asked::default();
+    }
+    let websocket = names_websocket(headers);
+    let trailers = list_has(headers, &TE, b"trailers");
+    remove_named(headers);
+    for (name, _) in HOP_BY_HOP.iter().zip(present).filter(|(_, is_present)| *is_present) {
+        headers.remove(name);
+    }
+    Asked { websocket, trailers }
 }
 
 /// Makes a client's header section one that may go on to a backend.
@@ -85,36 +102,53 @@ pub(super) fn is_looping(headers: &HeaderMap) -> bool {
     entries.filter(|entry| own(entry)).count() > MOST_PASSES
 }
 
-/// Makes a backend's header section one that may go on to a client; refuses one without a single reading.
-pub(super) fn prepare_response(headers: &mut HeaderMap) -> Result<(), ResponseFault> {
-    check_framing(headers)?;
-    strip_hop_by_hop(headers);
-    headers.remove(CONNECTION);
-    headers.remove(UPGRADE);
-    headers.remove(TE);
-    Ok(())
+/// Makes a backend's header section one that may go on to a client.
+pub(super) fn prepare_response(headers: &mut HeaderMap) {
+    let _asked = remove_hop_by_hop(headers);
 }
 
-/// Refuses a response whose end another reader could see elsewhere (RFC 9112 section 6.3).
-///
-/// SECURITY: hyper takes equal lengths for one, and a coding for more than the length beside it; the
-/// lines would go on to a client that may read them in another way.
-fn check_framing(headers: &HeaderMap) -> Result<(), ResponseFault> {
-    let is_coded = headers.contains_key(TRANSFER_ENCODING);
-    // We sent no TE that allows another coding, and stripping the field would hide it.
-    if is_coded && !list_is(headers, &TRANSFER_ENCODING, b"chunked") {
-        return Err(ResponseFault::Coding);
-    }
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    match (lengths.next(), lengths.next()) {
-        (None, _) => Ok(()),
-        (Some(length), None) if !is_coded && is_number(length) => Ok(()),
-        _ => Err(ResponseFault::Length),
+/// Whether the other end closes the connection after this message (RFC 9112 section 9.6).
+pub(super) fn closes_connection(headers: &HeaderMap) -> bool {
+    list_has(headers, &CONNECTION, b"close")
+}
+
+/// Where a message ends, as its header section says (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// After so many bytes.
+    Length(u64),
+    /// With the last chunk.
+    Chunked,
+    /// It does not say.
+    None,
+}
+
+impl Framing {
+    /// Refuses an answer whose end another reader could see elsewhere.
+    ///
+    /// SECURITY: equal lengths could be taken for one, and a coding for more than the length beside it; the
+    /// lines would go on to a client that may read them in another way.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, ResponseFault> {
+        let is_coded = headers.contains_key(TRANSFER_ENCODING);
+        // We sent no TE that allows another coding, and stripping the field would hide it.
+        if is_coded && !list_is(headers, &TRANSFER_ENCODING, b"chunked") {
+            return Err(ResponseFault::Coding);
+        }
+        let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+        match (lengths.next(), lengths.next()) {
+            (None, _) => Ok(if is_coded { Self::Chunked } else { Self::None }),
+            (Some(length), None) if !is_coded => {
+                number(length).map(Self::Length).ok_or(ResponseFault::Length)
+            }
+            _ => Err(ResponseFault::Length),
+        }
     }
 }
 
-fn is_number(value: &HeaderValue) -> bool {
-    !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit)
+/// Digits alone; other readers take more for a number.
+fn number(value: &HeaderValue) -> Option<u64> {
+    let is_number = value.as_bytes().iter().all(u8::is_ascii_digit);
+    value.to_str().ok().filter(|_| is_number)?.parse().ok()
 }
 
 /// Whether a content type is one of gRPC: `application/grpc`, alone or with a `+` or `;` behind it.
@@ -476,10 +510,14 @@ mod tests {
             &[("content-length", "+5")],
             &[("content-length", "")],
         ] {
-            assert!(prepare_response(&mut headers(odd)).is_err(), "{odd:?}");
+            assert!(Framing::of(&headers(odd)).is_err(), "{odd:?}");
         }
-        for plain in [("transfer-encoding", "Chunked"), ("content-length", "05"), ("x-own", "1")] {
-            assert!(prepare_response(&mut headers(&[plain])).is_ok(), "{plain:?}");
+        for (plain, framing) in [
+            (("transfer-encoding", "Chunked"), Framing::Chunked),
+            (("content-length", "05"), Framing::Length(5)),
+            (("x-own", "1"), Framing::None),
+        ] {
+            assert_eq!(Framing::of(&headers(&[plain])).unwrap(), framing, "{plain:?}");
         }
     }
 

@@ -1,18 +1,13 @@
 //! A connection lent to one request, and how it comes back.
 //!
-//! Invariant: a connection goes back to its pool only after a complete response, and only if hyper says
-//! that it can take another request.
+//! Invariant: a connection goes back to its pool only after a complete response, and only if it can take
+//! another request.
 
 use std::rc::Rc;
 
-use http::uri::Scheme;
-
 use super::ForwardError;
-use super::connection::{Connection, Sender};
+use super::connection::{Connection, Line};
 use super::pool::{Pool, Reuse};
-use super::server::Server;
-use super::shape::as_http2;
-use super::upload::RequestBody;
 use super::upstream::Load;
 
 /// A connection lent to one request.
@@ -43,19 +38,10 @@ impl Lease {
         self.server
     }
 
-    /// Brings the request into the form in which the server reads it.
-    pub(super) fn fit(&self, request: &mut http::Request<RequestBody>) {
-        if let Sender::Shared(place) = &self.connection.sender {
-            let is_tls = self.pool.upstream().server(self.server).is_some_and(Server::is_tls);
-            as_http2(request, if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
-            request.body_mut().hold(place);
-        }
-    }
-
     /// Notes that the request was not answered.
     pub(super) fn failed(&self, error: &ForwardError) {
-        if matches!(error, ForwardError::ResponseTimeout) {
-            self.connection.sender.timed_out();
+        if let (Line::Shared(place), ForwardError::ResponseTimeout) = (&self.connection.line, error) {
+            place.timed_out();
         }
         self.pool.upstream().failed(self.server, error);
     }
@@ -66,26 +52,28 @@ impl Lease {
     }
 
     /// Ends the loan of a connection that is not HTTP any more; what it carries still counts.
-    pub(super) fn into_load(self) -> Load {
-        self.load
+    pub(super) fn into_parts(self) -> (Line, Load) {
+        (self.connection.line, self.load)
     }
 
     /// Gives the connection back after a complete response.
     ///
-    /// When the request body is still being sent, the connection comes back once that is done; it is
-    /// dropped when the backend closes it.
+    /// When the request body is still being sent, that goes on until the backend closes the connection: a
+    /// client that is cut off would not see the answer. Then the connection comes back, if it may.
     pub(super) fn release(self) {
         let Self { pool, server, mut connection, load, later } = self;
         drop(load);
-        if later == Reuse::Forbidden {
+        if connection.is_ready() {
+            if later == Reuse::Allowed {
+                pool.put(server, connection);
+            }
             return;
         }
-        if connection.sender.is_ready() {
-            pool.put(server, connection);
-        } else if !connection.sender.is_closed() {
+        let Connection { line: Line::Own(mut line), timer } = connection else { return };
+        if line.is_sending() {
             tokio::task::spawn_local(async move {
-                if connection.sender.becomes_ready().await {
-                    pool.put(server, connection);
+                if line.finish().await && later == Reuse::Allowed {
+                    pool.put(server, Connection { line: Line::Own(line), timer });
                 }
             });
         }

@@ -22,6 +22,7 @@ pub mod headers;
 mod health;
 mod heard;
 mod host_name;
+mod http1;
 mod lease;
 mod multiplex;
 pub mod pool;
@@ -51,11 +52,13 @@ use hyper::body::Incoming;
 
 pub use self::affinity::Affinity;
 pub use self::balance::Balance;
+use self::body::Content;
 pub use self::body::{BodyError, Limits, UpstreamBody};
 pub use self::check::{HealthCheck, watch};
 pub use self::client_addr::{ForwardedBy, Unproven, client_address};
 use self::handshake::Expected;
 pub use self::head_size::{HeadLimits, LargestPart};
+pub use self::http1::Fault as Http1Fault;
 pub use self::pool::Pools;
 use self::pool::Reuse;
 pub use self::server::{HostPort, ServerAddress, WeightedServer};
@@ -160,7 +163,7 @@ pub async fn forward(forward: Forward<'_>, request: Request<Incoming>) -> Result
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return match switch {
             Switch::WebSocket | Switch::Bridged => {
-                Box::pin(upgrade::take_over(response, lease, expected)).await.map(Answer::Upgraded)
+                upgrade::take_over(response.map(drop), lease, expected.as_ref()).map(Answer::Upgraded)
             }
             Switch::No => Err(ResponseFault::Switched.into()),
         };
@@ -168,7 +171,7 @@ pub async fn forward(forward: Forward<'_>, request: Request<Incoming>) -> Result
     if [later, bound::after_response(response.headers())].contains(&Reuse::Forbidden) {
         lease.spend();
     }
-    headers::prepare_response(response.headers_mut())?;
+    headers::prepare_response(response.headers_mut());
     let conversation = conversation(&response, progress);
     if response.version() != Version::HTTP_11 {
         if response.version() != Version::HTTP_2 {
@@ -185,10 +188,11 @@ pub async fn forward(forward: Forward<'_>, request: Request<Incoming>) -> Result
 ///
 /// SECURITY: what the client says its request is does not count. Only who answers over HTTP/2 by a head of
 /// gRPC that is not already the end takes messages at all.
-fn conversation(response: &Response<Incoming>, progress: Option<Rc<Progress>>) -> Option<Conversation> {
+fn conversation(response: &Response<Content>, progress: Option<Rc<Progress>>) -> Option<Conversation> {
+    let Content::Shared(messages) = response.body() else { return None };
     let kind = response.headers().get(header::CONTENT_TYPE)?;
-    let is_call = response.version() == Version::HTTP_2 && headers::is_grpc(kind.as_bytes());
-    progress.filter(|_| is_call && !response.body().is_end_stream()).map(Progress::converse)
+    let is_call = headers::is_grpc(kind.as_bytes()) && !messages.is_end_stream();
+    progress.filter(|_| is_call).map(Progress::converse)
 }
 
 /// Whether the body is a stream of events, which may be silent for as long as it likes: server-sent
@@ -267,9 +271,12 @@ impl From<ResponseFault> for ForwardError {
 /// What is wrong with the answer of a backend.
 #[derive(Debug, thiserror::Error)]
 pub enum ResponseFault {
-    /// The connection ended before the answer, or what came is no HTTP.
-    #[error("the connection broke or did not carry HTTP")]
-    Broken(#[from] hyper::Error),
+    /// The connection ended before the answer, or what came is no HTTP/1.1.
+    #[error("the connection broke or did not carry HTTP/1.1")]
+    Http1(#[from] http1::Fault),
+    /// The connection or the stream ended before the answer, or what came is no HTTP/2.
+    #[error("the connection broke or did not carry HTTP/2")]
+    Http2(#[from] hyper::Error),
     /// A 101 that was not asked for, or to another protocol.
     #[error("the backend switched protocols unasked")]
     Switched,

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
+use http::uri::Scheme;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::rt::Executor;
@@ -32,6 +33,8 @@ pub(super) type Failure = TrySendError<http::Request<RequestBody>>;
 pub(super) struct Multiplexed {
     /// None once it has been given up and its last request has ended: without it hyper closes.
     sender: RefCell<Option<SendRequest<RequestBody>>>,
+    /// What the backend is told to be asked by.
+    scheme: Scheme,
     state: Rc<State>,
     streams: Cell<usize>,
     is_leaving: Cell<bool>,
@@ -43,7 +46,7 @@ impl Multiplexed {
     /// Speaks HTTP/2 over `socket`, and waits until the backend does too.
     ///
     /// `news` is told when there is room for more requests.
-    pub(super) async fn open(socket: Socket, news: Rc<Notify>) -> io::Result<Rc<Self>> {
+    pub(super) async fn open(socket: Socket, scheme: Scheme, news: Rc<Notify>) -> io::Result<Rc<Self>> {
         let state = Rc::new(State { news, ..State::default() });
         let tasks = Tasks { state: Rc::clone(&state) };
         socket.give_up_lost_bytes()?;
@@ -54,6 +57,7 @@ impl Multiplexed {
         state.settled().await?;
         Ok(Rc::new(Self {
             sender: RefCell::new(Some(sender)),
+            scheme,
             state,
             streams: Cell::new(0),
             is_leaving: Cell::new(false),
@@ -115,6 +119,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// The scheme of requests that are sent here.
+    pub(super) fn scheme(&self) -> Scheme {
+        self.connection.scheme.clone()
+    }
+
     /// Sends the request.
     pub(super) fn send(
         &self,

@@ -4,7 +4,7 @@
 //! connections are used last in, first out, so that few stay warm and the rest expire. Slots
 //! are counted across workers by the [`Upstream`]; a worker that finds none free gives up idle
 //! connections it cannot use, asks the other workers to do so, and waits in line.
-//! Invariant: a connection lies in the pool only while hyper says that it can take a request.
+//! Invariant: a connection lies in the pool only while it can take a request, as far as was seen.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -256,8 +256,8 @@ impl Pool {
         {
             let mut idle = self.idle.borrow_mut();
             let idle = idle.get_mut(server)?;
-            while let Some(Idle { connection, .. }) = idle.pop() {
-                if connection.sender.is_ready() {
+            while let Some(Idle { mut connection, .. }) = idle.pop() {
+                if connection.is_ready() {
                     return Some(connection);
                 }
             }
@@ -381,8 +381,8 @@ impl Pool {
         let round = self.round.get() + 1;
         self.round.set(round);
         for idle in self.idle.borrow_mut().iter_mut() {
-            idle.retain(|idle| {
-                round - idle.since_round <= u64::from(ROUNDS) && idle.connection.sender.is_ready()
+            idle.retain_mut(|idle| {
+                round - idle.since_round <= u64::from(ROUNDS) && idle.connection.is_ready()
             });
         }
     }

@@ -8,6 +8,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, Version};
 use http_body::Body;
 
+use super::headers::Framing;
 use super::upgrade::Switch;
 use super::upload::RequestBody;
 
@@ -60,18 +61,24 @@ fn set_connection(request: &mut Request<RequestBody>, switch: Switch) {
     }
 }
 
-/// Makes hyper frame the body as it is, whatever the method.
+/// How a body ends that is sent over HTTP/1.1.
+pub(super) fn framing_of(body: &RequestBody) -> Framing {
+    body.size_hint().exact().map_or(Framing::Chunked, Framing::Length)
+}
+
+/// Says how the body ends, whatever the method.
+///
+/// SECURITY: it is sent as [`framing_of`] says; a backend that is told anything else takes a body for a request.
 fn set_framing(request: &mut Request<RequestBody>) {
-    let (empty, exact) = (request.body().is_empty(), request.body().size_hint().exact());
+    let (empty, framing) = (request.body().is_empty(), framing_of(request.body()));
     let content = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
     let headers = request.headers_mut();
     headers.remove(TRANSFER_ENCODING);
-    match exact {
+    match framing {
         // A method that has a body says so when it is empty (RFC 9110 8.6).
-        Some(_) if empty && !content => drop(headers.remove(CONTENT_LENGTH)),
-        Some(length) => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(length))),
-        // SECURITY: without this, hyper sends GET and HEAD without their body.
-        None => {
+        Framing::Length(_) if empty && !content => drop(headers.remove(CONTENT_LENGTH)),
+        Framing::Length(length) => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(length))),
+        Framing::Chunked | Framing::None => {
             headers.remove(CONTENT_LENGTH);
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }

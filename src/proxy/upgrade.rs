@@ -13,12 +13,10 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::ext::Protocol;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::Socket;
+use super::connection::{Line, Socket};
 use super::handshake::Expected;
 use super::headers::{names_websocket, strip_hop_by_hop};
 use super::lease::Lease;
@@ -104,20 +102,25 @@ fn is_extended<B>(request: &Request<B>) -> bool {
 }
 
 /// Takes over the backend's socket after its 101; where the handshake is ours, that must answer it.
-pub(super) async fn take_over(
-    mut response: Response<Incoming>,
+pub(super) fn take_over(
+    mut response: Response<()>,
     lease: Lease,
-    expected: Option<Expected>,
+    expected: Option<&Expected>,
 ) -> Result<Upgraded, ForwardError> {
     if !names_websocket(response.headers()) {
         return Err(ResponseFault::Switched.into());
     }
-    if expected.as_ref().is_some_and(|expected| !expected.is_met_by(response.headers())) {
+    if expected.is_some_and(|expected| !expected.is_met_by(response.headers())) {
         return Err(ResponseFault::Handshake.into());
     }
-    let upgraded = hyper::upgrade::on(&mut response).await.map_err(ResponseFault::Broken)?;
-    let parts = upgraded.downcast::<TokioIo<Socket>>().map_err(|_| ResponseFault::Switched)?;
-    let mut response = response.map(drop);
+    let (Line::Own(connection), load) = lease.into_parts() else {
+        return Err(ResponseFault::Switched.into());
+    };
+    // Behind a part of a request nothing else can follow.
+    if connection.is_sending() {
+        return Err(ResponseFault::Switched.into());
+    }
+    let (socket, read_ahead) = connection.into_raw();
     strip_hop_by_hop(response.headers_mut());
     if expected.is_some() {
         answer_as_http2(&mut response);
@@ -125,8 +128,7 @@ pub(super) async fn take_over(
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
         response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
     }
-    let backend = Backend { socket: parts.io.into_inner(), _load: lease.into_load() };
-    Ok(Upgraded { response, backend, read_ahead: parts.read_buf })
+    Ok(Upgraded { response, backend: Backend { socket, _load: load }, read_ahead })
 }
 
 /// A stream of HTTP/2 is a tunnel by a 200 (RFC 8441 section 5), which has no length.

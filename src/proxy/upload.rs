@@ -1,7 +1,7 @@
 //! The body of a request on its way to the backend: bounded, and never waited for without end, be it in
 //! one wait or byte by byte.
 //!
-//! Leaves framing to hyper. Invariant: a body that is too long, stalls or breaks off is an error for
+//! Leaves framing to [`super::shape`]. Invariant: a body that is too long, stalls or breaks off is an error for
 //! the backend connection, so that the backend never takes a part for the whole.
 
 use std::cell::{Cell, RefCell};

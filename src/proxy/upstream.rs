@@ -18,7 +18,7 @@ use super::health::{Change, Failure};
 use super::server::{Server, ServerAddress};
 use super::tls::{TlsClient, TlsError};
 use super::upgrade::Switch;
-use super::{Balance, ForwardError, HostHeader, UpstreamConfig};
+use super::{Balance, ForwardError, HostHeader, ResponseFault, UpstreamConfig};
 use crate::clock::Stopwatch;
 
 /// A named group of servers, shared by all workers.
@@ -206,8 +206,9 @@ impl Upstream {
             ForwardError::Connect(_) | ForwardError::ConnectTimeout | ForwardError::Tls(_) => {
                 Failure::Unreachable
             }
-            ForwardError::ResponseTimeout | ForwardError::BadResponse(_) => Failure::Silent,
-            ForwardError::TooManyConnections
+            // It did answer, if not well: one odd page must not take a server away from all others.
+            ForwardError::BadResponse(ResponseFault::Coding | ResponseFault::Length)
+            | ForwardError::TooManyConnections
             | ForwardError::BodyTooLarge
             | ForwardError::BodyStalled
             | ForwardError::BodyMalformed
@@ -216,6 +217,7 @@ impl Upstream {
             | ForwardError::HeadTooLarge(_)
             | ForwardError::NoSwitch
             | ForwardError::Method => return,
+            ForwardError::ResponseTimeout | ForwardError::BadResponse(_) => Failure::Silent,
         };
         let Some(server) = self.server(index) else { return };
         if server.health.failed(failure, self.millis()).is_some() {
@@ -317,6 +319,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::Http1Fault;
     use crate::proxy::{BackendTls, HeadLimits, HostPort, WeightedServer};
 
     fn config(host: HostHeader, server: &str) -> UpstreamConfig {
@@ -362,6 +365,19 @@ mod tests {
         assert_eq!(seen(HostHeader::Upstream, "::1"), "[::1]:8080");
         assert_eq!(seen(HostHeader::Upstream, "app"), "app:8080");
         assert_eq!(seen(HostHeader::Literal("fixed".to_owned()), "app"), "fixed");
+    }
+
+    #[test]
+    fn a_server_that_answers_badly_is_no_silent_one() {
+        let is_up_after = |fault: fn() -> ResponseFault| {
+            let upstream = Upstream::new(config(HostHeader::Preserve, "::1")).unwrap();
+            for _ in 0..100 {
+                upstream.failed(0, &fault().into());
+            }
+            upstream.server_states().all(|(_, is_up)| is_up)
+        };
+        assert!(is_up_after(|| ResponseFault::Length) && is_up_after(|| ResponseFault::Coding));
+        assert!(!is_up_after(|| Http1Fault::Closed.into()));
     }
 
     #[test]

@@ -39,6 +39,15 @@ fn a_backend_that_proves_its_name_is_spoken_with_over_tls() {
 }
 
 #[test]
+fn a_connection_over_tls_ends_with_a_goodbye() {
+    let (backend, folder) = (Backend::start(), house());
+    let front = TlsFront::before(&backend, &folder, "backend", ClientCertificate::NotAsked);
+    let gateway = before(&front, folder, "ca = 'ca.pem', server_name = 'backend.internal'");
+    assert_eq!(gateway.visitor().get("/public").text(), "hello");
+    eventually("a goodbye", || (front.goodbyes() == 1).then_some(()));
+}
+
+#[test]
 fn a_backend_that_does_not_prove_who_it_is_gets_nothing() {
     for (stem, tls, reason) in [
         ("backend", "ca = 'other.pem', server_name = 'backend.internal'", "invalid peer certificate"),

@@ -75,6 +75,34 @@ fn a_switch_that_was_not_asked_for_is_no_answer() {
 }
 
 #[test]
+fn an_answer_may_come_byte_by_byte_behind_interim_ones() {
+    play(async {
+        let backend = Backend::start(async |mut socket, _| {
+            socket.set_nodelay(true).unwrap();
+            while read_head(&mut socket).await.is_some() {
+                let interim = "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
+                let answer = "HTTP/1.1 200 OK\nx-own: 1\ntransfer-encoding: chunked\n\n2\r\nok\r\n0\r\n\r\n";
+                for byte in [interim, answer].concat().as_bytes() {
+                    socket.write_all(&[*byte]).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            }
+        })
+        .await;
+        let gateway = Gateway::before(&[&backend]).await;
+        for _ in 0..2 {
+            let answer = gateway.get("/").await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("x-own: 1\r\n"), "{answer}");
+            assert!(
+                !answer.contains("link") && answer.ends_with("\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n"),
+                "{answer}"
+            );
+        }
+        assert_eq!(backend.connections(), 1);
+    });
+}
+
+#[test]
 fn what_is_no_http_is_no_answer() {
     play(async {
         for nonsense in [

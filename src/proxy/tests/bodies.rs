@@ -127,6 +127,115 @@ fn an_early_answer_is_delivered_before_the_upload_ends() {
 }
 
 #[test]
+fn a_connection_that_answered_early_comes_back_with_the_end_of_the_upload() {
+    play(async {
+        let backend = Backend::start(async |mut socket, _| {
+            while read_head(&mut socket).await.is_some() {
+                say(&mut socket, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+                let mut body = [0; 8];
+                socket.read_exact(&mut body).await.unwrap();
+                assert_eq!(&body, b"one, two");
+            }
+        })
+        .await;
+        let gateway = Gateway::before(&[&backend]).await;
+        for _ in 0..2 {
+            let mut client = gateway.connect().await;
+            say(&mut client, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n\r\none,").await;
+            assert!(read_head(&mut client).await.unwrap().starts_with("HTTP/1.1 200"));
+            assert_eq!(gateway.pools.idle_connections(), 0, "the upload is not complete");
+            say(&mut client, " two").await;
+            while gateway.pools.idle_connections() == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(backend.connections(), 1);
+    });
+}
+
+#[test]
+fn an_upload_goes_on_although_the_connection_is_not_used_again() {
+    play(async {
+        let whole = Rc::new(Notify::new());
+        let seen = Rc::clone(&whole);
+        let backend = Backend::start(async move |mut socket, _| {
+            read_head(&mut socket).await;
+            say(&mut socket, "HTTP/1.1 413 Too much\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno")
+                .await;
+            let mut body = [0; 8];
+            socket.read_exact(&mut body).await.unwrap();
+            seen.notify_one();
+        })
+        .await;
+        let gateway = Gateway::before(&[&backend]).await;
+        let mut client = gateway.connect().await;
+        say(&mut client, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n\r\none,").await;
+        assert!(read_head(&mut client).await.unwrap().starts_with("HTTP/1.1 413"));
+        say(&mut client, " two").await;
+        whole.notified().await;
+        while gateway.upstream.connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(gateway.pools.idle_connections(), 0);
+    });
+}
+
+#[test]
+fn a_chunk_arrives_with_its_end() {
+    play(async {
+        let backend = Backend::start(async |mut socket, _| {
+            read_head(&mut socket).await;
+            let mut chunk = [0; 9];
+            socket.read_exact(&mut chunk).await.unwrap();
+            assert_eq!(&chunk, b"4\r\nping\r\n");
+            say(&mut socket, "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\npong").await;
+            socket.read_exact(&mut chunk[..5]).await.unwrap();
+            assert_eq!(&chunk[..5], b"0\r\n\r\n");
+        })
+        .await;
+        let gateway = Gateway::before(&[&backend]).await;
+        let mut client = gateway.connect().await;
+        say(&mut client, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n4\r\nping\r\n")
+            .await;
+        assert!(read_head(&mut client).await.unwrap().starts_with("HTTP/1.1 200"));
+        say(&mut client, "0\r\n\r\n").await;
+        while gateway.upstream.connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+#[test]
+fn who_refuses_an_upload_and_hangs_up_is_heard() {
+    play(async {
+        let backend = Backend::start(async |mut socket, _| {
+            read_head(&mut socket).await;
+            say(&mut socket, "HTTP/1.1 413 Too much\r\ncontent-length: 2\r\n\r\nno").await;
+            socket.shutdown().await.unwrap();
+            // What it has not read makes it reset the connection.
+            socket.readable().await.unwrap();
+        })
+        .await;
+        let gateway = Gateway::before(&[&backend]).await;
+        let mut client = gateway.connect().await;
+        say(&mut client, "PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 9999999\r\n\r\n").await;
+        let (mut read, mut write) = client.split();
+        let upload = async {
+            let piece = vec![b'x'; 64 << 10];
+            while write.write_all(&piece).await.is_ok() {}
+            std::future::pending::<()>().await;
+        };
+        let mut answer = [0; 21];
+        tokio::select! {
+            answered = read.read_exact(&mut answer) => drop(answered.unwrap()),
+            () = upload => {}
+        }
+        assert_eq!(&answer, b"HTTP/1.1 413 Too much");
+        assert_eq!(gateway.pools.idle_connections(), 0);
+    });
+}
+
+#[test]
 fn a_request_body_that_is_too_long_is_refused() {
     play(async {
         let backend = Backend::start(echo_body_size).await;

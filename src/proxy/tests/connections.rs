@@ -33,6 +33,31 @@ fn a_get_is_sent_again_when_a_kept_connection_dies() {
 }
 
 #[test]
+fn what_a_backend_says_unasked_is_no_answer() {
+    play(async {
+        let said = Rc::new(Notify::new());
+        let tell = Rc::clone(&said);
+        let backend = Backend::start(async move |mut socket, number| {
+            while read_head(&mut socket).await.is_some() {
+                say(&mut socket, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+                if number == 0 {
+                    sleep(SHORT).await;
+                    say(&mut socket, "HTTP/1.1 408 Late\r\ncontent-length: 4\r\n\r\nlate").await;
+                    tell.notify_one();
+                }
+            }
+        })
+        .await;
+        let gateway = Gateway::before(&[&backend]).await;
+        assert!(gateway.get("/").await.ends_with("\r\n\r\nok"));
+        said.notified().await;
+        let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        assert!(gateway.ask(post).await.ends_with("\r\n\r\nok"));
+        assert_eq!(backend.connections(), 2);
+    });
+}
+
+#[test]
 fn a_post_reaches_the_backend_at_most_once() {
     play(async {
         let backend = Backend::start(dies_at_the_second_request).await;
@@ -41,6 +66,39 @@ fn a_post_reaches_the_backend_at_most_once() {
         let post = "POST /pay HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\nconnection: close\r\n\r\nx";
         assert_eq!(failure(&gateway.ask(post).await), "BadResponse");
         assert_eq!(backend.connections(), 1);
+    });
+}
+
+#[test]
+fn however_many_connections_died_a_post_finds_a_living_one() {
+    const DEAD: usize = 150;
+    play(async {
+        let (all_there, all_gone) = (Rc::new(Notify::new()), Rc::new(Cell::new(0)));
+        let (arrived, closed) = (Rc::new(Cell::new(0)), Rc::clone(&all_gone));
+        let backend = Backend::start(async move |mut socket, number| {
+            read_head(&mut socket).await;
+            arrived.set(arrived.get() + 1);
+            if arrived.get() == DEAD {
+                all_there.notify_waiters();
+            } else if number < DEAD {
+                all_there.notified().await;
+            }
+            say(&mut socket, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+            drop(socket);
+            closed.set(closed.get() + 1);
+        })
+        .await;
+        let gateway = Gateway::with(&[&backend], |config| config.max_connections = DEAD + 1).await;
+        let visits: Vec<_> = (0..DEAD).map(|_| spawn_local(gateway.get("/"))).collect();
+        for visit in visits {
+            assert!(visit.await.unwrap().ends_with("ok"));
+        }
+        while all_gone.get() < DEAD {
+            tokio::task::yield_now().await;
+        }
+        let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\nconnection: close\r\n\r\nx";
+        assert!(gateway.ask(post).await.ends_with("ok"));
+        assert_eq!(backend.connections(), DEAD + 1);
     });
 }
 

@@ -1,6 +1,7 @@
 //! TLS in front of a plain backend, as a server of an internal network would speak it.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::pki_types::pem::PemObject;
@@ -19,6 +20,7 @@ use super::{Backend, block_on, runtime};
 pub(crate) struct TlsFront {
     address: SocketAddr,
     handshakes: Arc<Mutex<Vec<Handshake>>>,
+    goodbyes: Arc<AtomicUsize>,
     acceptor: JoinHandle<()>,
 }
 
@@ -61,9 +63,11 @@ impl TlsFront {
         let address = listener.local_addr().expect("an address");
         let handshakes = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&handshakes);
+        let goodbyes = Arc::new(AtomicUsize::new(0));
+        let heard = Arc::clone(&goodbyes);
         let acceptor = runtime().spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let (acceptor, log) = (acceptor.clone(), Arc::clone(&log));
+                let (acceptor, log, heard) = (acceptor.clone(), Arc::clone(&log), Arc::clone(&heard));
                 tokio::spawn(async move {
                     let Ok(mut client) = acceptor.accept(socket).await else { return };
                     log.lock()
@@ -72,15 +76,23 @@ impl TlsFront {
                     let is_http2 = client.get_ref().1.alpn_protocol() == Some(b"h2");
                     let target = targets[usize::from(is_http2)];
                     let mut backend = TcpStream::connect(target).await.expect("the backend");
-                    let _ended = copy_bidirectional(&mut client, &mut backend).await;
+                    // A connection that ends without a goodbye is an error to rustls.
+                    if copy_bidirectional(&mut client, &mut backend).await.is_ok() {
+                        heard.fetch_add(1, Ordering::Relaxed);
+                    }
                 });
             }
         });
-        Self { address, handshakes, acceptor }
+        Self { address, handshakes, goodbyes, acceptor }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("https://{}", self.address)
+    }
+
+    /// Connections that the gateway ended in the way of TLS.
+    pub(crate) fn goodbyes(&self) -> usize {
+        self.goodbyes.load(Ordering::Relaxed)
     }
 
     /// Those that succeeded so far.
