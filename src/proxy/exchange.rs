@@ -101,6 +101,7 @@ impl Attempt<'_> {
     ) -> Result<Response<Content>, Unanswered> {
         let is_bare = request.body().is_empty();
         connection.begin(request);
+        let_others_go_first().await;
         let fault = match self.wait(timer, |cx| connection.poll_answer(cx)).await? {
             Ok(response) => return Ok(response.map(|()| Content::Own)),
             Err(fault) => fault,
@@ -190,6 +191,22 @@ impl Attempt<'_> {
         let of_client = self.progress.and_then(Progress::fault);
         Unanswered::Failed(of_client.unwrap_or_else(|| fault.into()))
     }
+}
+
+/// Lets this worker read what its other clients have sent before it writes.
+///
+/// The requests then go out together, and a backend that sleeps is woken once for all of them: to wake it costs
+/// more than to write.
+async fn let_others_go_first() {
+    let mut is_our_turn = false;
+    poll_fn(|cx| {
+        if mem::replace(&mut is_our_turn, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Why an attempt brought no answer.
