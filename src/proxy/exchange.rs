@@ -56,6 +56,8 @@ pub(super) async fn run(
     let mut wish = Wish { reuse: Reuse::Allowed, switch };
     let limit = pool.upstream().config().response_timeout;
     let mut number = 0;
+    // Before the connection is chosen: nothing comes between a look at it and the request.
+    let_others_go_first().await;
     loop {
         number += 1;
         let (mut lease, origin) = pool.lease(wish, visitor).await?;
@@ -101,7 +103,6 @@ impl Attempt<'_> {
     ) -> Result<Response<Content>, Unanswered> {
         let is_bare = request.body().is_empty();
         connection.begin(request);
-        let_others_go_first().await;
         let fault = match self.wait(timer, |cx| connection.poll_answer(cx)).await? {
             Ok(response) => return Ok(response.map(|()| Content::Own)),
             Err(fault) => fault,
