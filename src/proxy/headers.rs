@@ -1,8 +1,8 @@
 //! The header sections of a request and a response, as an intermediary has to change them.
 //!
 //! Leaves the identity headers and the session cookie to the gateway, the framing of requests to
-//! [`super::shape`]. Invariant: what a client names in `Connection` is removed before anything of ours is set, and nothing that is
-//! named there is heeded later.
+//! [`super::shape`]. Invariant: what a client names in `Connection` is removed before anything of ours is
+//! set, and nothing that is named there is heeded later.
 
 use std::net::IpAddr;
 

@@ -173,13 +173,7 @@ pub async fn forward(forward: Forward<'_>, request: Request<Incoming>) -> Result
     }
     headers::prepare_response(response.headers_mut());
     let conversation = conversation(&response, progress);
-    if response.version() != Version::HTTP_11 {
-        if response.version() != Version::HTTP_2 {
-            // A backend of HTTP/1.0 knows no chunked uploads; only a fresh connection is not taken for one.
-            lease.spend();
-        }
-        *response.version_mut() = Version::HTTP_11;
-    }
+    *response.version_mut() = Version::HTTP_11;
     let stall = (!may_be_silent(response.headers())).then_some(limits.body_stall);
     Ok(Answer::Response(response.map(|body| UpstreamBody::new(body, lease, conversation, stall))))
 }

@@ -195,8 +195,8 @@ impl Connection {
         }
         let is_bare = self.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         self.content = if is_bare { Content::NONE } else { Content::of(framing) };
-        self.is_spent |= !is_current || self.content.ends_with_the_connection();
-        self.is_spent |= headers::closes_connection(response.headers());
+        // A backend of HTTP/1.0 knows no chunked uploads: another request could be taken for one.
+        self.is_spent |= !is_current || headers::closes_connection(response.headers());
         Ok(())
     }
 

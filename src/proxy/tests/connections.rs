@@ -35,13 +35,13 @@ fn a_get_is_sent_again_when_a_kept_connection_dies() {
 #[test]
 fn what_a_backend_says_unasked_is_no_answer() {
     play(async {
-        let said = Rc::new(Notify::new());
-        let tell = Rc::clone(&said);
+        let (heard, said) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
+        let (go_on, tell) = (Rc::clone(&heard), Rc::clone(&said));
         let backend = Backend::start(async move |mut socket, number| {
             while read_head(&mut socket).await.is_some() {
                 say(&mut socket, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
                 if number == 0 {
-                    sleep(SHORT).await;
+                    go_on.notified().await;
                     say(&mut socket, "HTTP/1.1 408 Late\r\ncontent-length: 4\r\n\r\nlate").await;
                     tell.notify_one();
                 }
@@ -50,6 +50,8 @@ fn what_a_backend_says_unasked_is_no_answer() {
         .await;
         let gateway = Gateway::before(&[&backend]).await;
         assert!(gateway.get("/").await.ends_with("\r\n\r\nok"));
+        assert_eq!(gateway.pools.idle_connections(), 1);
+        heard.notify_one();
         said.notified().await;
         let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         assert!(gateway.ask(post).await.ends_with("\r\n\r\nok"));

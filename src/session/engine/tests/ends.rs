@@ -1,18 +1,24 @@
 //! Logouts and other ends: at once, for good, and against whatever happens at the same moment.
 
+use tokio::task::JoinHandle;
+
 use super::*;
+
+/// A read of the session that has reached the store, which keeps it.
+async fn held_read(bench: &Bench, engine: &Engine, ticket: &Ticket) -> JoinHandle<&'static str> {
+    bench.store.0.held.store(true, Ordering::SeqCst);
+    let (engine, ticket) = (engine.clone(), ticket.clone());
+    let reader = tokio::spawn(async move { state(&engine, &ticket).await });
+    bench.store.0.arrived.notified().await;
+    reader
+}
 
 #[tokio::test]
 async fn a_logout_while_the_store_is_read_is_not_undone_by_that_read() {
     let bench = Bench::new();
     let (token, _) = bench.login("alice").await;
     let engine = bench.restarted();
-    bench.store.0.held.store(true, Ordering::SeqCst);
-    let reader = {
-        let (engine, token) = (engine.clone(), token.clone());
-        tokio::spawn(async move { state(&engine, &token).await })
-    };
-    bench.store.0.arrived.notified().await;
+    let reader = held_read(&bench, &engine, &token).await;
     assert_eq!(engine.end_by_id(token.token.session(), EndReason::Revoked).await, Ok(1));
     bench.store.0.release.notify_one();
     assert_eq!(reader.await.unwrap(), "gone", "the read that was under way");
@@ -25,12 +31,7 @@ async fn an_end_of_a_user_while_the_store_is_read_is_not_undone_either() {
     let bench = Bench::new();
     let (token, session) = bench.login("alice").await;
     let engine = bench.restarted();
-    bench.store.0.held.store(true, Ordering::SeqCst);
-    let reader = {
-        let (engine, token) = (engine.clone(), token.clone());
-        tokio::spawn(async move { state(&engine, &token).await })
-    };
-    bench.store.0.arrived.notified().await;
+    let reader = held_read(&bench, &engine, &token).await;
     assert_eq!(engine.end_user(&session.identity().user, EndReason::AccountDisabled).await, Ok(1));
     bench.store.0.release.notify_one();
     assert_eq!(reader.await.unwrap(), "gone");
