@@ -16,6 +16,7 @@ pub(super) fn told(why: Forbidden, record: &Record, words: &Strings) -> String {
         Forbidden::Network => words.told_network(record.client.to_canonical()),
         Forbidden::Hours => words.errors.closed.happened.clone(),
         Forbidden::RuleChanged => words.forbidden_rule_changed.clone(),
+        Forbidden::Destination => words.forbidden_destination.clone(),
         Forbidden::NotNamed => {
             let groups = record.barrier.as_deref().map(groups).unwrap_or_default();
             if groups.is_empty() { words.forbidden_unnamed.clone() } else { words.told_groups(&groups) }

@@ -84,6 +84,9 @@ pub enum Malformed {
     /// A control character, bare or escaped.
     #[error("the path holds a control character")]
     Control,
+    /// A `Destination` that is no address, or more than one (RFC 4918 section 10.3).
+    #[error("the destination is malformed")]
+    Destination,
 }
 
 /// Why a backend could read a path in another way than we do.

@@ -107,7 +107,7 @@ impl Denial {
             Self::Forbid(Forbidden::NotNamed) => Some(Rule::Groups),
             Self::MethodNotAllowed => Some(Rule::Methods),
             // SECURITY: what nobody passes, nobody passes.
-            Self::Forbid(Forbidden::Denied | Forbidden::RuleChanged) => None,
+            Self::Forbid(Forbidden::Denied | Forbidden::RuleChanged | Forbidden::Destination) => None,
         }
     }
 }
@@ -148,6 +148,8 @@ pub enum Forbidden {
     NotNamed,
     /// The rule changed while the request was under way.
     RuleChanged,
+    /// What is copied or moved would come to where the caller may not pass.
+    Destination,
 }
 
 impl Forbidden {
@@ -160,6 +162,7 @@ impl Forbidden {
             Self::Hours => "the route is not open at this hour",
             Self::NotNamed => "the route names neither this user nor one of their groups",
             Self::RuleChanged => "the rule changed while the request was under way",
+            Self::Destination => "the destination is not open to this caller, or not of the same backend",
         }
     }
 }

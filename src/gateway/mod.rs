@@ -16,6 +16,7 @@ pub mod caller;
 pub mod canonical;
 pub mod decision;
 mod denied;
+mod destination;
 pub mod error_page;
 pub mod explain;
 mod explanation_page;
@@ -64,7 +65,7 @@ pub use self::settings::{
 use self::aftercare::Aftercare;
 use self::body::ResponseBody;
 use self::canonical::Canonical;
-use self::decision::{Permit, Question};
+use self::decision::{Denial, Forbidden, Permit, Question};
 use self::notice::Notice;
 use self::record::{Journal, Record};
 use self::refusals::Refusals;
@@ -214,15 +215,22 @@ impl Gateway {
         refuse_ambiguity(snapshot, &canonical)?;
         maintenance::check(&place.route, record.client)?;
         let caller = self.caller(&place.route, request.headers(), record).await;
+        let method = request.method().clone();
         let question = Question {
             route: &place.route,
-            method: request.method(),
+            method: &method,
             client: record.client,
             caller: caller.as_caller(),
             now: record.time(),
             fresh_at: record.time(),
         };
-        match decision::decide(question) {
+        let decided = match decision::decide(question) {
+            Ok(_) if !destination::settle(snapshot, place, question, &canonical, &mut request)? => {
+                Err(Denial::Forbid(Forbidden::Destination))
+            }
+            decided => decided,
+        };
+        match decided {
             Ok(permit) => {
                 self.note_spared(&place.route, &permit, &canonical, record);
                 self.forward(snapshot, place, &permit, &canonical, request, peer, record).await

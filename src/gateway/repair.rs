@@ -1,5 +1,5 @@
 //! Sets right what old backends get wrong because they do not know how they are reached: addresses in
-//! `Location` and `Content-Location`, attributes and paths of cookies.
+//! `Location`, `Content-Location` and `Refresh`, attributes and paths of cookies.
 //!
 //! Invariants: only addresses of the backend itself are touched; cookie lines stay in their order and
 //! apart, and each keeps its bytes but for what is named in [`Repair`].
@@ -61,8 +61,9 @@ impl Repairs<'_> {
     /// Sets a response right.
     pub(super) fn apply(&self, headers: &mut HeaderMap) {
         if self.wants(Repair::Location) || self.wants(Repair::Prefix) {
-            self.repair_address(headers, &header::LOCATION);
-            self.repair_address(headers, &header::CONTENT_LOCATION);
+            self.repair_value(headers, &header::LOCATION, Self::address);
+            self.repair_value(headers, &header::CONTENT_LOCATION, Self::address);
+            self.repair_value(headers, &header::REFRESH, Self::refresh);
         }
         if self.wanted.iter().any(|repair| *repair != Repair::Location) {
             self.repair_cookies(headers);
@@ -74,13 +75,17 @@ impl Repairs<'_> {
     }
 
     /// A doubled address has no single reading, and is left to the client as it came.
-    fn repair_address(&self, headers: &mut HeaderMap, name: &HeaderName) {
+    fn repair_value(
+        &self,
+        headers: &mut HeaderMap,
+        name: &HeaderName,
+        repair: impl FnOnce(&Self, &str) -> Option<String>,
+    ) {
         let mut values = headers.get_all(name).iter();
         let (Some(value), None) = (values.next(), values.next()) else { return };
         // Old backends write addresses in UTF-8 without escaping them.
-        let address = std::str::from_utf8(value.as_bytes()).ok();
-        let repaired = address.and_then(|address| self.address(address));
-        if let Some(repaired) = repaired.and_then(|address| HeaderValue::try_from(address).ok()) {
+        let repaired = std::str::from_utf8(value.as_bytes()).ok().and_then(|value| repair(self, value));
+        if let Some(repaired) = repaired.and_then(|value| HeaderValue::try_from(value).ok()) {
             headers.insert(name, repaired);
         }
     }
@@ -95,6 +100,12 @@ impl Repairs<'_> {
         let path = self.path(path);
         let repaired = [&own, &*path].concat();
         Some(repaired).filter(|repaired| repaired != address)
+    }
+
+    /// A `Refresh` whose address a client can follow; none if it can stay as it is.
+    fn refresh(&self, value: &str) -> Option<String> {
+        let (before, address, behind) = split_refresh(value)?;
+        Some([before, &self.address(address)?, behind].concat())
     }
 
     /// Scheme and host for an address of the backend itself; none for every other host.
@@ -188,7 +199,7 @@ impl Lacking {
 
 /// Scheme, authority and the rest of an address; none for one that is relative to the request's path,
 /// or of another scheme. The scheme keeps its `:`; it and the authority are empty for a path.
-fn split(address: &str) -> Option<(&str, &str, &str)> {
+pub(super) fn split(address: &str) -> Option<(&str, &str, &str)> {
     let (scheme, rest) = match address.find("//") {
         Some(at) if is_web(address.get(..at)?) => (address.get(..at)?, address.get(at + 2..)?),
         _ if address.starts_with('/') => return Some(("", "", address)),
@@ -201,13 +212,31 @@ fn split(address: &str) -> Option<(&str, &str, &str)> {
     (!authority.is_empty() && !authority.contains('\\')).then_some((scheme, authority, path))
 }
 
+/// The address in a `Refresh`, with what stands before and behind it (HTML, shared declarative refresh steps); none
+/// if the page only loads itself again.
+fn split_refresh(value: &str) -> Option<(&str, &str, &str)> {
+    let rest = value.get(value.find([';', ','])? + 1..)?.trim_start();
+    let named = rest.get(..3).filter(|name| name.eq_ignore_ascii_case("url"));
+    let named = named.and_then(|_| rest.get(3..)?.trim_start().strip_prefix('='));
+    let address = named.unwrap_or(rest).trim_start();
+    let quoted = address.strip_prefix(['\'', '"']);
+    let end = match quoted {
+        Some(quoted) => quoted.find(address.chars().next()?).unwrap_or(quoted.len()),
+        None => address.len(),
+    };
+    let address = quoted.unwrap_or(address);
+    let (before, address) = value.split_at_checked(value.len() - address.len())?;
+    let (address, behind) = address.split_at_checked(end)?;
+    Some((before, address, behind))
+}
+
 fn is_web(scheme: &str) -> bool {
     scheme.is_empty() || scheme.eq_ignore_ascii_case("http:") || scheme.eq_ignore_ascii_case("https:")
 }
 
 /// Whether an authority names the host that was asked for; in clear text, where nothing of ours is, with
 /// the usual port or with the one that was asked for.
-fn is_same_host(authority: &str, own: &str, scheme: &str) -> bool {
+pub(super) fn is_same_host(authority: &str, own: &str, scheme: &str) -> bool {
     let (name, port) = split_port(authority);
     let (own_name, own_port) = split_port(own);
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -287,6 +316,24 @@ mod tests {
             ("http://10.0.0.5:8080?x", "https://w.test:8443?x"),
         ] {
             assert_eq!(location(&[Repair::Location], from), to, "{from}");
+        }
+    }
+
+    #[test]
+    fn a_page_that_sends_on_after_a_while_sends_to_where_a_client_can_follow() {
+        for (from, to) in [
+            ("0;url=http://w.test/app/x", "0;url=https://w.test:8443/wiki/x"),
+            ("5 , URL = 'http://w.test/app' and more", "5 , URL = 'https://w.test:8443/wiki' and more"),
+            ("1.5; \"/app/x\"", "1.5; \"/wiki/x\""),
+            ("0; url=\"http://w.test/", "0; url=\"https://w.test:8443/"),
+            ("0; /app", "0; /wiki"),
+        ] {
+            assert_eq!(repaired(&ALL, &header::REFRESH, &[from]), [to], "{from}");
+        }
+        for value in
+            ["5", "5;", "5; url=", "5; url=x", "0; url=http://evil.test/app", "0; url='", "0; \u{e9}"]
+        {
+            assert_eq!(repaired(&ALL, &header::REFRESH, &[value]), [value]);
         }
     }
 

@@ -30,6 +30,14 @@ pub enum Backend {
     Upstream(Arc<Upstream>),
 }
 
+impl Backend {
+    /// Whether both are the servers of one upstream.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Upstream(one), Self::Upstream(two)) if Arc::ptr_eq(one, two))
+    }
+}
+
 /// All routes of a gateway.
 #[derive(Debug, Default)]
 pub struct RouteTable {

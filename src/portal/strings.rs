@@ -80,6 +80,7 @@ pub struct Strings {
     pub first_code: String,
     pub first_code_refused: String,
     pub forbidden_denied: String,
+    pub forbidden_destination: String,
     pub forbidden_groups: Counted,
     pub forbidden_network: String,
     pub forbidden_rule_changed: String,

@@ -63,5 +63,6 @@ mod telemetry;
 mod throttling;
 mod trusted_proxies;
 mod upstreams;
+mod webdav;
 mod websocket;
 mod websocket_over_http2;

@@ -1,4 +1,4 @@
-//! nginx for tests: answers every request with the path that it read.
+//! nginx for tests: tells which path it read, or keeps files.
 
 use std::process::Command;
 
@@ -14,8 +14,17 @@ pub struct Nginx {
 impl Nginx {
     /// Starts one that answers with the target as it came, a line end, and the path that it would serve.
     pub fn telling_paths() -> Self {
+        Self::start("return 200 \"$request_uri\\n$uri\";")
+    }
+
+    /// Starts one that keeps files over WebDAV.
+    pub fn keeping_files() -> Self {
+        Self::start("root files; dav_methods PUT DELETE MKCOL COPY MOVE; create_full_put_path on;")
+    }
+
+    fn start(location: &str) -> Self {
         let (folder, port) = (Server::folder(), free_port());
-        let settings = SETTINGS.replace("PORT", &port.to_string());
+        let settings = SETTINGS.replace("PORT", &port.to_string()).replace("LOCATION", location);
         std::fs::write(folder.path().join("nginx.conf"), settings).expect("settings");
         let mut command = command();
         command.arg("-p").arg(folder.path()).args(["-c", "nginx.conf", "-e", "stderr"]);
@@ -37,7 +46,7 @@ fn command() -> Command {
 }
 
 /// As the package has it, but for one process, its own folder, and what it answers.
-const SETTINGS: &str = r#"
+const SETTINGS: &str = r"
 daemon off;
 master_process off;
 pid nginx.pid;
@@ -53,8 +62,8 @@ http {
     server {
         listen 127.0.0.1:PORT;
         location / {
-            return 200 "$request_uri\n$uri";
+            LOCATION
         }
     }
 }
-"#;
+";
