@@ -2,13 +2,15 @@
 //!
 //! Which passwords may be chosen is `new_password`'s matter, where hashes are kept is `accounts`', and
 //! what other programs made of passwords is in `stored`. Invariant: at most `threads` hashes are
-//! computed at once, each on its own thread; what a client does meanwhile changes nothing of that.
+//! computed at once, each on its own thread; what a client does meanwhile changes nothing of that. Where
+//! the processors are short, those threads give way to the workers.
 
 use std::io;
 use std::sync::Arc;
 use std::thread;
 
 use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version};
+use rustix::process::setpriority_process;
 use tokio::sync::oneshot;
 use unicode_normalization::UnicodeNormalization;
 
@@ -209,10 +211,23 @@ const LANES: u32 = 1;
 
 /// Takes jobs until the last [`Hasher`] is gone.
 fn serve(work: &Work, lanes: &Lanes<Job>) {
+    give_way();
     while let Some(job) = lanes.next() {
         work.run(job);
     }
 }
+
+/// Has this thread compute when the workers leave it time: whoever is signed in does not wait for logins.
+fn give_way() {
+    // On Linux this is of a thread (setpriority(2), C library/kernel differences); elsewhere all would slow down.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = setpriority_process(None, NICE) {
+        tracing::debug!(%error, "password hashes are computed as urgently as requests are served");
+    }
+}
+
+/// About a tenth of what a thread gets that is not nice.
+const NICE: i32 = 10;
 
 fn parsed(hash: &str) -> Option<StoredHash> {
     StoredHash::parse(hash)
@@ -290,6 +305,22 @@ mod tests {
         assert!(!hasher.verify(secret("wrong"), Some(hash.clone())).await.unwrap());
         assert!(!hasher.verify(secret("correct horse \u{e9}"), None).await.unwrap());
         assert!(hasher.needs_rehash(&hash));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn whoever_is_signed_in_does_not_wait_for_hashes() {
+        let hasher = Hasher::start(CHEAP).unwrap();
+        // By then the thread runs.
+        hasher.verify(secret("x"), None).await.unwrap();
+        let threads = std::fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
+        let stats: Vec<String> =
+            threads.map(|thread| std::fs::read_to_string(thread.join("stat")).unwrap_or_default()).collect();
+        let niceness =
+            |stat: &String| stat.rsplit(") ").next().unwrap().split(' ').nth(16).unwrap().to_owned();
+        let hashing: Vec<String> =
+            stats.iter().filter(|stat| stat.contains("(hash-")).map(niceness).collect();
+        assert!(!hashing.is_empty() && hashing.iter().all(|niceness| niceness == "10"), "{hashing:?}");
     }
 
     #[tokio::test]
