@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -67,6 +68,7 @@ impl Acceptor {
     pub(super) fn start(self) -> io::Result<Stop> {
         // Another process may take what we were woken for.
         self.listener.set_nonblocking(true)?;
+        prepare(&self.listener)?;
         let (bell, ear) = UnixStream::pair()?;
         let (control, places) = (Handle::current(), Arc::clone(&self.places));
         let run = move || self.accept_all(&control, &ear);
@@ -134,5 +136,36 @@ enum Woken {
     ToEnd,
 }
 
+/// Sets what every connection takes over from its listener: no delay of small pieces, and questions over a silent one.
+fn prepare(listener: &TcpListener) -> io::Result<()> {
+    let listener = SockRef::from(listener);
+    listener.set_tcp_nodelay(true)?;
+    listener.set_tcp_keepalive(&KEEPALIVE)
+}
+
+/// How the kernel asks over a silent connection whether the client is still there: after a minute, and a
+/// minute later it is not. A tunnel has no deadline that would notice.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_mins(1))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(4);
+
 /// How long to wait for descriptors or memory to be free again.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_has_what_its_listener_was_given() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        prepare(&listener).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let socket = SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        let probing = socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap();
+        assert_eq!([socket.tcp_keepalive_time().unwrap(), probing], [Duration::from_mins(1); 2]);
+    }
+}

@@ -13,7 +13,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -137,8 +136,6 @@ struct Crowded;
 
 fn ready(stream: std::net::TcpStream) -> io::Result<TcpStream> {
     stream.set_nonblocking(true)?;
-    stream.set_nodelay(true)?;
-    SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
     TcpStream::from_std(stream)
 }
 
@@ -222,13 +219,6 @@ pub(super) async fn close(mut io: impl AsyncRead + AsyncWrite + Unpin) {
     // Whoever does not let us say goodbye is left without.
     let _ended = timeout(LINGER, goodbye).await;
 }
-
-/// How the kernel asks over a silent connection whether the client is still there: after a minute, and a
-/// minute later it is not. A tunnel has no deadline that would notice.
-const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
-    .with_time(Duration::from_mins(1))
-    .with_interval(Duration::from_secs(15))
-    .with_retries(4);
 
 /// How long a client may take to end its side.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
