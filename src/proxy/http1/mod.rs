@@ -6,6 +6,7 @@
 //! request and a whole answer, and if nothing came that nobody asked for.
 
 mod content;
+mod incoming;
 mod outgoing;
 mod response;
 mod section;
@@ -18,13 +19,14 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::coop::unconstrained;
 
 use self::content::Content;
+use self::incoming::Incoming;
 use self::outgoing::{Interrupted, Outgoing};
 use self::section::SectionReader;
 use super::ResponseFault;
@@ -36,8 +38,7 @@ use super::upload::RequestBody;
 pub(super) struct Connection {
     socket: Socket,
     outgoing: Outgoing,
-    /// What was read and not yet looked at.
-    incoming: BytesMut,
+    incoming: Incoming,
     head: SectionReader,
     content: Content,
     is_answer_due: bool,
@@ -46,8 +47,6 @@ pub(super) struct Connection {
     /// Why the backend does not take the request.
     unwritable: Option<io::Error>,
     is_spent: bool,
-    /// How many bytes are read at once, as far as there are so many.
-    read_size: usize,
 }
 
 impl Connection {
@@ -55,14 +54,13 @@ impl Connection {
         Self {
             socket,
             outgoing: Outgoing::default(),
-            incoming: BytesMut::new(),
+            incoming: Incoming::default(),
             head: SectionReader::default(),
             content: Content::NONE,
             is_answer_due: false,
             is_head: false,
             unwritable: None,
             is_spent: false,
-            read_size: SMALLEST_READ,
         }
     }
 
@@ -79,7 +77,7 @@ impl Connection {
     pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, ResponseFault>> {
         self.go_on_sending(cx)?;
         loop {
-            if let Some(head) = self.head.take_from(&mut self.incoming)? {
+            if let Some(head) = self.head.take_from(&mut self.incoming.bytes)? {
                 let response = response::parse(&head)?;
                 if !is_interim(response.status()) {
                     return Poll::Ready(self.begin_content(&response).map(|()| response));
@@ -88,7 +86,7 @@ impl Connection {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            match ready!(self.poll_fill(cx)) {
+            match ready!(self.incoming.poll_fill(cx, &mut self.socket)) {
                 Ok(0) => return Poll::Ready(Err(self.broken(None).into())),
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(Err(self.broken(Some(error)).into())),
@@ -100,13 +98,15 @@ impl Connection {
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         self.go_on_sending(cx)?;
         loop {
-            if let Some(frame) = self.content.take_from(&mut self.incoming)? {
+            let frame = self.content.take_from(&mut self.incoming.bytes)?;
+            if self.content.is_complete() {
+                self.incoming.settle();
+                return Poll::Ready(frame.map(Ok));
+            }
+            if let Some(frame) = frame {
                 return Poll::Ready(Some(Ok(frame)));
             }
-            if self.content.is_complete() {
-                return Poll::Ready(None);
-            }
-            match ready!(self.poll_fill(cx)) {
+            match ready!(self.incoming.poll_fill(cx, &mut self.socket)) {
                 Ok(0) if self.content.ends_with_the_connection() => return Poll::Ready(None),
                 Ok(0) => return Poll::Ready(Some(Err(self.broken(None)))),
                 Ok(_) => {}
@@ -153,7 +153,7 @@ impl Connection {
 
     /// The socket and what was read from it too early, once it carries something else.
     pub(super) fn into_raw(self) -> (Socket, Bytes) {
-        (self.socket, self.incoming.freeze())
+        (self.socket, self.incoming.bytes.freeze())
     }
 
     /// Whether the exchange is over and nothing came behind it, not even an end.
@@ -162,7 +162,7 @@ impl Connection {
         let heard = poll_fn(|cx| Pin::new(&mut self.socket).poll_read(cx, &mut ReadBuf::new(&mut byte)));
         // SECURITY: a task that has had its turn is told that nothing came, unless it asks in this way.
         let is_silent = pin!(unconstrained(heard)).poll(cx).is_pending();
-        is_silent && self.is_answered() && self.incoming.is_empty()
+        is_silent && self.is_answered() && self.incoming.bytes.is_empty()
     }
 
     /// Fails only if the request breaks off on its way here.
@@ -198,18 +198,6 @@ impl Connection {
         // A backend of HTTP/1.0 knows no chunked uploads: another request could be taken for one.
         self.is_spent |= !is_current || headers::closes_connection(response.headers());
         Ok(())
-    }
-
-    /// Reads what is there; the number of bytes, 0 at the end.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        // Takes the same memory as for the last answer, if that is done with.
-        if self.incoming.capacity() - self.incoming.len() < self.read_size {
-            self.incoming.reserve(self.read_size);
-        }
-        let read = ready!(pin!(self.socket.read_buf(&mut self.incoming)).poll(cx))?;
-        // Who says much has more to say.
-        self.read_size = if read < SMALLEST_READ { SMALLEST_READ } else { LARGEST_READ };
-        Poll::Ready(Ok(read))
     }
 
     fn broken(&mut self, error: Option<io::Error>) -> Fault {
@@ -258,7 +246,3 @@ impl Fault {
         matches!(self, Self::Closed | Self::Connection(_))
     }
 }
-
-/// Bytes that are read at once from a backend that says little, and from one that says much.
-const SMALLEST_READ: usize = 8 * 1024;
-const LARGEST_READ: usize = 128 * 1024;

@@ -3,7 +3,7 @@
 //! Invariants: a section that comes in small pieces costs no more than one that comes at once; one that does
 //! not end costs a bounded amount of memory.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memchr_iter;
 
@@ -25,7 +25,12 @@ impl SectionReader {
         }
         // The end may have begun.
         self.searched = if end.is_some() { 0 } else { incoming.len().saturating_sub(LONGEST_END) };
-        Ok(end.map(|end| incoming.split_to(end).freeze()))
+        // Copied, because who keeps a field for long (the tables of HTTP/2) would keep all that was read with it.
+        Ok(end.map(|end| {
+            let section = Bytes::copy_from_slice(incoming.get(..end).unwrap_or_default());
+            incoming.advance(section.len());
+            section
+        }))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Answers in every shape, in pieces of every size.
 
+use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::*;
