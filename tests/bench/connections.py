@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import setting
 import sidebyside
-from compare import Target
 from held import Held, raise_file_limit
 from marks import Mark, table
 from memory import resident_kib
@@ -49,6 +48,7 @@ class Growth:
 def add_options(parser):
     """How many connections, to what."""
     parser.add_argument("--count", type=int, default=4000, help="connections held open (default 4000, at most 8000)")
+    parser.add_argument("--protocol", choices=("http/1.1", "h2"), default="http/1.1", help="what they speak (default http/1.1)")
     parser.add_argument("--targets", type=chosen_targets, default=list(TARGETS), help="of " + ",".join(TARGETS) + " (default all)")
 
 
@@ -62,12 +62,7 @@ def measure(options, stand, binary):
     raise_file_limit(options.count + SPARE_FILES)
     targets = sidebyside.start(options.targets, stand, binary)
     print(f"{setting.machine()}\n\n{setting.versions(binary, options.targets)}\n", flush=True)
-    growths = [grow(target, "http/1.1", options.count, stand) for target in targets]
-    if binary:
-        # A process of its own: what the other one has freed, its allocator would use again.
-        gateway, cookie = stand.vestibule(binary, "vestibule-h2")
-        target = Target("vestibule", gateway.pids, f"https://localhost:{gateway.port}", cookie)
-        growths.append(grow(target, "h2", options.count, stand))
+    growths = [grow(target, options.protocol, options.count, stand) for target in targets]
     print(report(growths, options.count))
     return 1 if any(growth.lost for growth in growths) else 0
 
