@@ -1,21 +1,19 @@
-//! Takes connections from the kernel and hands each to the worker with the fewest.
+//! Takes connections from the kernel, on the threads of the workers, and hands each to the worker with the fewest.
 //!
 //! Invariants: a socket is never shut down, since the process that takes over may share it; a connection
 //! that was accepted is served. Accepting never fails: a shortage (file descriptors, memory) is logged once, waited out
 //! and logged again when it is over. At the limit of connections one waits here and the rest in the kernel's queue.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
+use super::drain::{Phase, reached};
 use super::worker::{Gauges, WorkerHandle};
 
 /// What is spoken on a listener.
@@ -28,6 +26,7 @@ pub(super) enum Scheme {
 /// A connection on its way to a worker.
 #[derive(Debug)]
 pub(super) struct Accepted {
+    /// Does not block.
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
     pub(super) scheme: Scheme,
@@ -35,88 +34,93 @@ pub(super) struct Accepted {
     pub(super) place: Option<OwnedSemaphorePermit>,
 }
 
-/// Accepts from one listener, on a thread of its own, until its [`Stop`] is used.
-pub(super) struct Acceptor {
-    pub(super) listener: TcpListener,
-    pub(super) scheme: Scheme,
-    pub(super) workers: Arc<[WorkerHandle]>,
-    pub(super) places: Arc<Semaphore>,
-    pub(super) gauges: Gauges,
-}
-
-/// Ends acceptors.
+/// Where connections come in, and how that ends.
 #[derive(Debug)]
-pub(super) struct Stop {
-    /// Whose other end hears when it is gone.
-    bell: UnixStream,
-    thread: JoinHandle<()>,
-    places: Arc<Semaphore>,
+pub(super) struct Doors {
+    acceptor: Option<Acceptor>,
+    all_gone: mpsc::Receiver<Infallible>,
 }
 
-impl Stop {
-    /// Returns when no connection is accepted any more, and none waits for a place.
-    pub(super) fn stop(self) {
-        self.places.close();
-        drop(self.bell);
-        // One that panicked has said so already.
-        let _panicked = self.thread.join();
+impl Doors {
+    /// For connections to `workers`, at most `places` at once.
+    pub(super) fn new(
+        workers: Vec<WorkerHandle>,
+        places: usize,
+        gauges: Gauges,
+        phases: watch::Receiver<Phase>,
+    ) -> Self {
+        let (present, all_gone) = mpsc::channel(1);
+        let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
+        let acceptor = Acceptor { workers: workers.into(), places, gauges, phases, _present: present };
+        Self { acceptor: Some(acceptor), all_gone }
     }
+
+    /// Has connections accepted from a listener.
+    pub(super) fn open(&self, listener: &TcpListener, scheme: Scheme) -> io::Result<()> {
+        // Another worker, or another process, may take what we were woken for.
+        listener.set_nonblocking(true)?;
+        prepare(listener)?;
+        if let Some(acceptor) = &self.acceptor {
+            for worker in acceptor.workers.iter().take(WATCHING) {
+                worker.watch(listener.try_clone()?, scheme, acceptor.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns when no connection is accepted any more, and none waits for a place. To be called in the phase that
+    /// tells it to the acceptors.
+    pub(super) async fn close(&mut self) {
+        if let Some(acceptor) = self.acceptor.take() {
+            acceptor.places.close();
+        }
+        let _none = self.all_gone.recv().await;
+    }
+}
+
+/// Accepts from a listener, as a task of a worker, until the server closes its doors.
+#[derive(Clone, Debug)]
+pub(super) struct Acceptor {
+    workers: Arc<[WorkerHandle]>,
+    places: Arc<Semaphore>,
+    gauges: Gauges,
+    phases: watch::Receiver<Phase>,
+    _present: mpsc::Sender<Infallible>,
 }
 
 impl Acceptor {
-    /// Starts to accept; must be called within the control runtime.
-    pub(super) fn start(self) -> io::Result<Stop> {
-        // Another process may take what we were woken for.
-        self.listener.set_nonblocking(true)?;
-        prepare(&self.listener)?;
-        let (bell, ear) = UnixStream::pair()?;
-        let (control, places) = (Handle::current(), Arc::clone(&self.places));
-        let run = move || self.accept_all(&control, &ear);
-        let thread = std::thread::Builder::new().name("acceptor".to_owned()).spawn(run)?;
-        Ok(Stop { bell, thread, places })
-    }
-
-    fn accept_all(&self, control: &Handle, ear: &UnixStream) {
+    pub(super) async fn run(mut self, listener: TcpListener, scheme: Scheme) {
+        let listener = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, "a worker cannot accept connections"),
+        };
         let mut shortage = false;
         loop {
-            match self.listener.accept() {
+            let accepted = tokio::select! {
+                biased;
+                () = reached(&mut self.phases, Phase::Closing) => return,
+                accepted = listener.accept() => accepted,
+            };
+            // Free of this worker, since another one may get it.
+            match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
                 Ok((stream, peer)) => {
                     if std::mem::take(&mut shortage) {
                         tracing::info!("connections are accepted again");
                     }
                     // Only with a connection at hand: an idle listener must not keep a place from others.
-                    let place = control.block_on(Arc::clone(&self.places).acquire_owned()).ok();
-                    self.hand_over(Accepted { stream, peer, scheme: self.scheme, place });
-                    if self.places.is_closed() {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.wait(ear) == Woken::ToEnd {
-                        return;
-                    }
+                    let place = Arc::clone(&self.places).acquire_owned().await.ok();
+                    self.hand_over(Accepted { stream, peer, scheme, place });
                 }
                 // The client was gone before it was its turn.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(_) if self.places.is_closed() => return,
                 Err(error) => {
                     if !std::mem::replace(&mut shortage, true) {
                         tracing::error!(%error, "connections cannot be accepted; trying again until they can");
                     }
-                    std::thread::sleep(SHORTAGE_PAUSE);
+                    tokio::time::sleep(SHORTAGE_PAUSE).await;
                 }
             }
         }
-    }
-
-    fn wait(&self, ear: &UnixStream) -> Woken {
-        let mut events = [PollFd::new(&self.listener, PollFlags::IN), PollFd::new(ear, PollFlags::IN)];
-        if let Err(error) = poll(&mut events, None) {
-            tracing::debug!(%error, "waiting for connections was interrupted");
-            return Woken::ToAccept;
-        }
-        let [_, bell] = &events;
-        if bell.revents().is_empty() { Woken::ToAccept } else { Woken::ToEnd }
     }
 
     fn hand_over(&self, accepted: Accepted) {
@@ -127,13 +131,6 @@ impl Acceptor {
             worker.take(accepted);
         }
     }
-}
-
-/// What a listener was woken for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Woken {
-    ToAccept,
-    ToEnd,
 }
 
 /// Sets what every connection takes over from its listener: no delay of small pieces, and questions over a silent one.
@@ -149,6 +146,9 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_mins(1))
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
+
+/// How many workers watch a listener: the kernel wakes all of them for each connection.
+const WATCHING: usize = 2;
 
 /// How long to wait for descriptors or memory to be free again.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);

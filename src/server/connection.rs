@@ -107,7 +107,7 @@ pub(super) async fn serve<H: Handler>(accepted: Accepted, site: Rc<Site<H>>) {
     let Accepted { stream, peer, scheme, place } = accepted;
     // The place is free again when the connection has ended.
     let _place = place;
-    let mut stream = match ready(stream) {
+    let mut stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
         Err(error) => return tracing::debug!(%error, "connection was gone before it was served"),
     };
@@ -134,27 +134,17 @@ fn crowd<H: Handler>(site: &Site<H>, peer: SocketAddr) -> Result<Option<InCrowd>
 /// An address has all the connections that it may have.
 struct Crowded;
 
-fn ready(stream: std::net::TcpStream) -> io::Result<TcpStream> {
-    stream.set_nonblocking(true)?;
-    TcpStream::from_std(stream)
-}
-
 async fn serve_tls<H: Handler>(stream: TcpStream, peer: SocketAddr, site: Rc<Site<H>>) {
     let mut phases = site.phase.clone();
-    let handshake = Box::pin(timeout(site.limits.handshake, site.tls.acceptor().accept(stream)));
     let shaken = tokio::select! {
-        shaken = handshake => shaken,
+        shaken = Box::pin(shake_hands(stream, &site)) => shaken,
         () = last_call(&mut phases) => return,
     };
     let stream = match shaken {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
+        Ok(stream) => stream,
+        Err(error) => {
             site.gauges.count_failed_handshake();
             return tracing::debug!(%peer, %error, "TLS handshake failed");
-        }
-        Err(_) => {
-            site.gauges.count_failed_handshake();
-            return tracing::debug!(%peer, "TLS handshake took too long");
         }
     };
     let session = stream.get_ref().1;

@@ -13,6 +13,8 @@ use tokio::sync::{Notify, watch};
 pub(super) enum Phase {
     /// Everything is welcome.
     Serving,
+    /// No connection is accepted any more.
+    Closing,
     /// Requests and tunnels may end, nothing begins.
     Draining,
     /// Whatever is left is cut: the workers end, and their connections with them.

@@ -109,6 +109,21 @@ fn a_handler_that_panics_takes_only_its_connection_along() {
 // Accepting
 
 #[test]
+fn each_worker_has_its_share_of_connections() {
+    play(async {
+        let house = House::with(|config| config.workers = 3);
+        let (mut wires, mut workers) = (Vec::new(), Vec::new());
+        for _ in 0..6 {
+            let mut wire = house.ring().await;
+            workers.push(wire.get("/worker").await.1);
+            wires.push(wire);
+        }
+        workers.sort();
+        assert_eq!(workers, ["worker-0", "worker-0", "worker-1", "worker-1", "worker-2", "worker-2"]);
+    });
+}
+
+#[test]
 fn the_connection_beyond_the_limit_waits_for_its_turn() {
     play(async {
         let house = House::with(|config| config.max_connections = 1);

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::{LocalOptions, LocalRuntime};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
-use super::acceptor::{Accepted, Acceptor, Scheme, Stop};
+use super::acceptor::{Accepted, Acceptor, Doors, Scheme};
 use super::connection::{self, Handler};
 use super::crowd::Crowd;
 use super::drain::{Connections, Count, Counted, Drained, Phase, UnderWay, reached};
@@ -28,7 +28,7 @@ pub struct Server {
     http: Vec<SocketAddr>,
     phase: watch::Sender<Phase>,
     workers: Vec<(JoinHandle<()>, UnderWay)>,
-    acceptors: Vec<Stop>,
+    doors: Doors,
     gauges: Gauges,
 }
 
@@ -55,7 +55,7 @@ impl Server {
             crowd: Crowd::default(),
             https_port: https.first().map_or(443, SocketAddr::port),
             early,
-            phase: phases,
+            phase: phases.clone(),
             gauges: gauges.clone(),
         };
         let mut workers = Vec::new();
@@ -65,15 +65,12 @@ impl Server {
             workers.push((thread, under_way));
             pool.push(handle);
         }
-        let mut server = Self { https, http, phase, workers, acceptors: Vec::new(), gauges: gauges.clone() };
-        let pool: Arc<[WorkerHandle]> = pool.into();
-        let places = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
+        let doors = Doors::new(pool, config.max_connections, gauges.clone(), phases);
+        let server = Self { https, http, phase, workers, doors, gauges };
         let secure = listeners.https.into_iter().map(|listener| (listener, Scheme::Https));
         let clear = listeners.http.into_iter().map(|listener| (listener, Scheme::Http));
         for (listener, scheme) in secure.chain(clear) {
-            let (workers, places, gauges) = (Arc::clone(&pool), Arc::clone(&places), gauges.clone());
-            let acceptor = Acceptor { listener, scheme, workers, places, gauges };
-            server.acceptors.push(acceptor.start().map_err(StartError)?);
+            server.doors.open(&listener, scheme).map_err(StartError)?;
         }
         Ok(server)
     }
@@ -98,7 +95,9 @@ impl Server {
 
     /// Stops accepting, lets requests and tunnels end until `deadline`, then cuts the rest.
     pub async fn drain(mut self, deadline: Duration) -> Drained {
-        self.acceptors.drain(..).for_each(Stop::stop);
+        self.phase.send_replace(Phase::Closing);
+        // A worker that does not even do that is cut in the end.
+        let _stuck = tokio::time::timeout(deadline, self.doors.close()).await;
         self.phase.send_replace(Phase::Draining);
         let (threads, under_way): (Vec<_>, Vec<_>) = self.workers.drain(..).unzip();
         let mut ended = tokio::task::spawn_blocking(move || {
@@ -123,7 +122,6 @@ impl Server {
 /// A server that is just dropped is cut.
 impl Drop for Server {
     fn drop(&mut self) {
-        self.acceptors.drain(..).for_each(Stop::stop);
         self.phase.send_replace(Phase::Cut);
     }
 }
@@ -202,7 +200,7 @@ pub(super) struct Site<H> {
 /// The acceptors' end of a worker.
 #[derive(Clone, Debug)]
 pub(super) struct WorkerHandle {
-    queue: mpsc::UnboundedSender<(Accepted, [Counted; 2])>,
+    queue: mpsc::UnboundedSender<Task>,
     connections: Count,
     all_connections: Count,
 }
@@ -219,8 +217,20 @@ impl WorkerHandle {
     /// Hands a connection over; a worker that has ended drops it.
     pub(super) fn take(&self, accepted: Accepted) {
         let counted = [self.connections.add_one(), self.all_connections.add_one()];
-        let _ended = self.queue.send((accepted, counted));
+        let _ended = self.queue.send(Task::Serve(accepted, counted));
     }
+
+    /// Has it accept connections as well.
+    pub(super) fn watch(&self, listener: TcpListener, scheme: Scheme, acceptor: Acceptor) {
+        let _ended = self.queue.send(Task::Accept(listener, scheme, acceptor));
+    }
+}
+
+/// What a worker is asked to do.
+#[derive(Debug)]
+enum Task {
+    Serve(Accepted, [Counted; 2]),
+    Accept(TcpListener, Scheme, Acceptor),
 }
 
 /// What all workers have in common.
@@ -260,7 +270,7 @@ fn start_worker<H: Handler>(
     settings: Settings,
     handler: impl Fn() -> H + Send + 'static,
 ) -> Result<(WorkerHandle, JoinHandle<()>, UnderWay), StartError> {
-    let (queue, accepted) = mpsc::unbounded_channel();
+    let (queue, tasks) = mpsc::unbounded_channel();
     let handle = WorkerHandle {
         queue,
         connections: Count::default(),
@@ -273,7 +283,7 @@ fn start_worker<H: Handler>(
         Ok(runtime) => {
             let site = Rc::new(settings.into_site(handler(), counts));
             let _waited_for = began.send(Ok(()));
-            runtime.block_on(work(accepted, site));
+            runtime.block_on(work(tasks, site));
         }
         Err(error) => drop(began.send(Err(error))),
     };
@@ -290,31 +300,33 @@ fn local_runtime() -> io::Result<LocalRuntime> {
 
 /// Takes connections until the server drains and those that were accepted before, then waits for those
 /// that are left, or leaves them.
-async fn work<H: Handler>(
-    mut accepted: mpsc::UnboundedReceiver<(Accepted, [Counted; 2])>,
-    site: Rc<Site<H>>,
-) {
+async fn work<H: Handler>(mut tasks: mpsc::UnboundedReceiver<Task>, site: Rc<Site<H>>) {
     let connections = Connections::default();
     let mut phases = site.phase.clone();
-    let welcome = |(accepted, counted): (Accepted, [Counted; 2])| {
-        let (present, site) = (connections.enter(), Rc::clone(&site));
-        tokio::task::spawn_local(async move {
-            let _here = (counted, present);
-            connection::serve(accepted, site).await;
-        });
+    let begin = |task: Task| match task {
+        Task::Serve(accepted, counted) => {
+            let (present, site) = (connections.enter(), Rc::clone(&site));
+            tokio::task::spawn_local(async move {
+                let _here = (counted, present);
+                connection::serve(accepted, site).await;
+            });
+        }
+        Task::Accept(listener, scheme, acceptor) => {
+            tokio::task::spawn_local(acceptor.run(listener, scheme));
+        }
     };
     loop {
         tokio::select! {
             biased;
             () = reached(&mut phases, Phase::Draining) => break,
-            next = accepted.recv() => match next {
-                Some(next) => welcome(next),
+            next = tasks.recv() => match next {
+                Some(next) => begin(next),
                 None => break,
             }
         }
     }
-    while let Ok(next) = accepted.try_recv() {
-        welcome(next);
+    while let Ok(next) = tasks.try_recv() {
+        begin(next);
     }
     tokio::select! {
         () = connections.all_gone() => {}

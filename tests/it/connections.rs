@@ -1,8 +1,12 @@
 //! How clients and backends are connected: certificates by name, old versions, order, many at once, ends.
 
+use std::net::TcpStream;
+use std::process::Command;
+
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use crate::harness::command::program;
 use crate::harness::folder::Validity;
 use crate::harness::frames::End;
 use crate::harness::gateway::prepared;
@@ -280,4 +284,20 @@ fn a_connection_that_somebody_proved_themselves_on_is_nobody_elses() {
         }
     }
     assert_eq!(ask(&one, "/", "Basic YTpi"), ask(&other, "/", "Basic Yjpj"), "told with each request");
+}
+
+#[test]
+fn connections_that_find_no_descriptor_wait_until_there_is_one() {
+    let backend = Backend::start();
+    let folder = prepared(Folder::new(), &Setup::in_front_of(&backend.url()));
+    let run = program(folder.root());
+    let mut command = Command::new("sh");
+    command.current_dir(folder.root()).env("NO_COLOR", "1");
+    command.args(["-c", "ulimit -n 128; exec \"$0\" \"$@\""]).arg(run.get_program());
+    let gateway = Gateway::spawn_by(command.args(["run", "-c", "vestibule.toml"]), folder);
+    let held: Vec<_> = (0..128).map(|_| TcpStream::connect(gateway.address())).collect();
+    gateway.line_with(&["connections cannot be accepted"]);
+    drop(held);
+    gateway.line_with(&["connections are accepted again"]);
+    assert_eq!(gateway.visitor().get("/public").status, 200);
 }

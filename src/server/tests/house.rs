@@ -248,6 +248,7 @@ impl Handler for Rooms {
                 status(StatusCode::NOT_FOUND, full(""))
             }
             "/in-two" => Response::new(InTwo { stage, left: 2, pause: None }.boxed_unsync()),
+            "/worker" => full(std::thread::current().name().unwrap_or_default().to_owned()),
             "/big" => full(vec![b'x'; BIG]),
             "/tail" => full(LIKE_HYPER),
             "/switch" => {

@@ -26,7 +26,7 @@ pub(crate) struct Gateway {
 }
 
 enum Kind {
-    InProcess(InProcess),
+    InProcess(Box<InProcess>),
     Program(Process),
 }
 
@@ -42,7 +42,7 @@ impl Gateway {
     pub(crate) fn start_in(folder: Folder) -> Self {
         let running = InProcess::start(&folder.config()).unwrap_or_else(|error| panic!("{error}"));
         let addresses = running.addresses();
-        Self { kind: Kind::InProcess(running), addresses, folder }
+        Self { kind: Kind::InProcess(Box::new(running)), addresses, folder }
     }
 
     /// Starts one more gateway of the same service in this process, with a clock of its own.
