@@ -115,7 +115,7 @@ pub(super) async fn serve<H: Handler>(accepted: Accepted, site: Rc<Site<H>>) {
     let Ok(_counted) = crowd(&site, peer) else { return };
     match scheme {
         Scheme::Https => serve_tls(stream, peer, site).await,
-        Scheme::Http => redirect::serve(stream, peer, site).await,
+        Scheme::Http => Box::pin(redirect::serve(stream, peer, site)).await,
     }
 }
 
@@ -155,8 +155,14 @@ async fn serve_tls<H: Handler>(stream: TcpStream, peer: SocketAddr, site: Rc<Sit
     if is_http2 {
         Box::pin(http2::serve(stream, connection, site)).await;
     } else {
-        Box::pin(http1::serve(Box::new(stream), connection, site)).await;
+        Box::pin(http1::serve(stream, connection, site)).await;
     }
+}
+
+/// The handshake within its deadline. In a box, because it is large and everything that waits for it or goes on with
+/// it would keep room for it.
+async fn shake_hands<H>(stream: TcpStream, site: &Site<H>) -> io::Result<Box<ClientIo>> {
+    timeout(site.limits.handshake, site.tls.acceptor().accept(stream)).await?.map(Box::new)
 }
 
 /// The answer to one request of a connection.

@@ -25,7 +25,7 @@ use super::worker::Site;
 use crate::pace::LeastPace;
 
 /// Serves requests until the client, a deadline or the server's end.
-pub(super) async fn serve<H: Handler>(io: ClientIo, connection: Rc<Connection>, site: Rc<Site<H>>) {
+pub(super) async fn serve<H: Handler>(io: Box<ClientIo>, connection: Rc<Connection>, site: Rc<Site<H>>) {
     let progress = Rc::new(Progress::new(site.under_way.requests.clone(), Between::Anything));
     let client = connection.peer.ip();
     let service = service_fn({
