@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(read(&mut incoming, b"x"), 1);
         incoming.bytes.reserve(SMALLEST_READ);
         assert_eq!(incoming.bytes.as_ptr(), memory);
-        assert_eq!(read(&mut incoming, &vec![0; 1 << 20]), LARGEST_READ);
+        assert!(read(&mut incoming, &vec![0; 1 << 20]) >= LARGEST_READ);
         assert_eq!(incoming.bytes.capacity(), 0);
     }
 
