@@ -301,3 +301,11 @@ fn connections_that_find_no_descriptor_wait_until_there_is_one() {
     gateway.line_with(&["connections are accepted again"]);
     assert_eq!(gateway.visitor().get("/public").status, 200);
 }
+
+#[test]
+fn what_connections_do_not_touch_is_not_in_memory() {
+    let backend = Backend::start();
+    let gateway = Gateway::spawn(&Setup::in_front_of(&backend.url()));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).expect("a process");
+    assert!(status.contains("THP_enabled:\t0\n"), "{status}");
+}
