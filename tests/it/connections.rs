@@ -1,15 +1,13 @@
 //! How clients and backends are connected: certificates by name, old versions, order, many at once, ends.
 
 use std::net::TcpStream;
-use std::process::Command;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use crate::harness::command::program;
 use crate::harness::folder::Validity;
 use crate::harness::frames::End;
-use crate::harness::gateway::prepared;
+use crate::harness::gateway::{by_shell, prepared};
 use crate::harness::{After, Backend, Client, Folder, Frames, Gateway, Setup, eventually};
 
 #[test]
@@ -290,11 +288,8 @@ fn a_connection_that_somebody_proved_themselves_on_is_nobody_elses() {
 fn connections_that_find_no_descriptor_wait_until_there_is_one() {
     let backend = Backend::start();
     let folder = prepared(Folder::new(), &Setup::in_front_of(&backend.url()));
-    let run = program(folder.root());
-    let mut command = Command::new("sh");
-    command.current_dir(folder.root()).env("NO_COLOR", "1");
-    command.args(["-c", "ulimit -n 128; exec \"$0\" \"$@\""]).arg(run.get_program());
-    let gateway = Gateway::spawn_by(command.args(["run", "-c", "vestibule.toml"]), folder);
+    let mut command = by_shell("ulimit -n 128; exec \"$0\" \"$@\"", &folder);
+    let gateway = Gateway::spawn_by(&mut command, folder);
     let held: Vec<_> = (0..128).map(|_| TcpStream::connect(gateway.address())).collect();
     gateway.line_with(&["connections cannot be accepted"]);
     drop(held);

@@ -292,11 +292,17 @@ impl Drop for InProcess {
 pub(crate) fn passing(socket: &TcpListener, name: &str, folder: &Folder) -> Command {
     let pass =
         format!("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name} exec \"$0\" \"$@\" 3<&0 0</dev/null");
+    let mut command = by_shell(&pass, folder);
+    command.stdin(Stdio::from(OwnedFd::from(socket.try_clone().expect("a socket"))));
+    command
+}
+
+/// The program started by the words of a shell, in which `"$0" "$@"` stands for it.
+pub(crate) fn by_shell(words: &str, folder: &Folder) -> Command {
     let run = program(folder.root());
     let mut command = Command::new("sh");
     command.current_dir(folder.root()).env_remove("NOTIFY_SOCKET").env("NO_COLOR", "1");
-    command.args(["-c", &pass]).arg(run.get_program()).args(["run", "-c", "vestibule.toml"]);
-    command.stdin(Stdio::from(OwnedFd::from(socket.try_clone().expect("a socket"))));
+    command.args(["-c", words]).arg(run.get_program()).args(["run", "-c", "vestibule.toml"]);
     command
 }
 
